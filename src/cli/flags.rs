@@ -1,0 +1,102 @@
+//! The flags of `serve` and `check`. Each goes over the environment, the file and the default.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Overrides;
+
+/// Every list can be given by repeating the flag, or with commas between its items.
+#[derive(Args, Debug)]
+pub(super) struct Flags {
+    /// Configuration file [default: /etc/aegis/aegis.toml, if it exists]
+    #[arg(
+        long,
+        env = "AEGIS_CONFIG",
+        value_name = "FILE",
+        visible_alias = "config.file"
+    )]
+    config: Option<PathBuf>,
+
+    /// Address and port to listen on, repeatable [default: [::1]:31337]
+    #[arg(
+        long, env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
+        visible_aliases = ["web.listen-address", "hostport"]
+    )]
+    listen: Vec<String>,
+
+    /// Directory whose NAME.sock answers at /NAME [default: /run/aegis/services]
+    #[arg(
+        long,
+        env = "AEGIS_SOCKET_DIR",
+        value_name = "DIR",
+        visible_alias = "sockdir"
+    )]
+    socket_dir: Option<String>,
+
+    /// Certificate chain of this server, leaf first (PEM)
+    #[arg(long, env = "AEGIS_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<String>,
+
+    /// Private key of that certificate (PEM)
+    #[arg(long, env = "AEGIS_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<String>,
+
+    /// CA that client certificates must lead to (PEM)
+    #[arg(long, env = "AEGIS_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<String>,
+
+    /// CRL for client certificates (PEM or DER), repeatable
+    #[arg(
+        long,
+        env = "AEGIS_CLIENT_CRL",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    client_crl: Vec<String>,
+
+    /// Network that scrapers may come from, repeatable; with --allow-identity it makes one
+    /// entry for all services, in place of the file's
+    #[arg(
+        long,
+        env = "AEGIS_ALLOW_NETWORK",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    allow_network: Vec<String>,
+
+    /// Name that scrapers must have, such as dns:prometheus.example.org, repeatable
+    #[arg(
+        long,
+        env = "AEGIS_ALLOW_IDENTITY",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    allow_identity: Vec<String>,
+
+    /// Form of log lines: text or json [default: text]
+    #[arg(long, env = "AEGIS_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
+
+    /// Least level of log lines: error, warn, info or debug [default: info]
+    #[arg(long, env = "AEGIS_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl From<Flags> for Overrides {
+    fn from(flags: Flags) -> Self {
+        Self {
+            config: flags.config,
+            listen: flags.listen,
+            socket_dir: flags.socket_dir,
+            tls_cert: flags.tls_cert,
+            tls_key: flags.tls_key,
+            client_ca: flags.client_ca,
+            client_crl: flags.client_crl,
+            allow_network: flags.allow_network,
+            allow_identity: flags.allow_identity,
+            log_format: flags.log_format,
+            log_level: flags.log_level,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The configuration: flags over the environment over the file over the defaults.
+//!
+//! What was written becomes a [`Section`] of values that know their line; [`read`] turns it
+//! into a [`Config`] in which nothing is left to check, or into every fault at once.
+
+mod limits;
+mod origin;
+mod read;
+mod section;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::policy::Policy;
+use crate::service::ServiceName;
+
+pub use limits::Limits;
+pub use origin::{Fault, Given, Origin};
+use section::{Section, Value};
+
+/// Everything that `aegis serve` runs by, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Addresses to listen on; at least one.
+    pub listen: Vec<Given<SocketAddr>>,
+    /// The directory in which `NAME.sock` answers at `/NAME`.
+    pub socket_dir: Given<PathBuf>,
+    /// Certificates, key, CA and CRLs, by their files.
+    pub tls: Tls,
+    /// Who may scrape what, from where.
+    pub policy: Policy,
+    /// The services that have settings of their own.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// The bound of everything.
+    pub limits: Limits,
+    /// How logs are written.
+    pub log: Log,
+    /// What is allowed, but will hurt; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Loads the configuration: the file, if there is one, with the overrides over it.
+    ///
+    /// Without a path of its own, [`Config::DEFAULT_FILE`] is read if it exists.
+    ///
+    /// # Errors
+    /// Every fault that was found, each with its file, line and key.
+    pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut written = match &overrides.config {
+            Some(path) => parse_file(path, &mut faults),
+            None if Path::new(Self::DEFAULT_FILE).exists() => {
+                parse_file(Path::new(Self::DEFAULT_FILE), &mut faults)
+            }
+            None => Section::empty(""),
+        };
+        let mut warnings = Vec::new();
+        overrides.lay_over(&mut written, &mut faults, &mut warnings);
+        let config = read::config(written, warnings, &mut faults);
+        config.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    /// The file that is read when none is named.
+    pub const DEFAULT_FILE: &str = "/etc/aegis/aegis.toml";
+}
+
+/// Certificates, key, CA and CRLs, by their files.
+#[derive(Debug)]
+pub struct Tls {
+    /// The server's certificate chain, leaf first (PEM).
+    pub cert_file: Given<PathBuf>,
+    /// The private key of that leaf (PEM).
+    pub key_file: Given<PathBuf>,
+    /// The CA certificates that client certificates must lead to (PEM).
+    pub client_ca_file: Given<PathBuf>,
+    /// CRLs (PEM or DER). With any, the status of every certificate in a chain must be known.
+    pub client_crl_files: Vec<Given<PathBuf>>,
+    /// The oldest TLS version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246) with the extended master secret.
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[default]
+    V1_3,
+}
+
+/// What one service does differently.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its socket, if that is not `socket_dir/NAME.sock`.
+    pub socket: Option<PathBuf>,
+    /// The path that is asked of it.
+    pub path: String,
+    /// The query parameters that a scraper may send.
+    pub params: Vec<String>,
+    /// The uid that must own the socket and answer on it.
+    pub owner: Option<u32>,
+    /// The longest that a scrape of it may take, and its timeout when the scraper names none.
+    pub timeout: Option<Duration>,
+    /// Bytes of its answer's body.
+    pub max_body: u64,
+    /// Scrapes of it at once.
+    pub max_concurrent: usize,
+}
+
+impl Service {
+    /// The settings of a service that the configuration does not name.
+    #[must_use]
+    pub fn unnamed(limits: &Limits) -> Self {
+        Self {
+            socket: None,
+            path: Self::DEFAULT_PATH.to_owned(),
+            params: Vec::new(),
+            owner: None,
+            timeout: None,
+            max_body: limits.response_body,
+            max_concurrent: limits.scrapes_per_service,
+        }
+    }
+
+    const DEFAULT_PATH: &str = "/metrics";
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// The least level that is written.
+    pub level: LogLevel,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// One line of text each.
+    #[default]
+    Text,
+}
+
+/// The least level of log lines that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// An operator must act.
+    Error,
+    /// Something is degraded.
+    Warn,
+    /// Start, stop and one line for each scrape.
+    #[default]
+    Info,
+    /// Refusals of strangers too.
+    Debug,
+}
+
+/// What the command line and the environment say, laid over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Vec<String>,
+    /// `--socket-dir`
+    pub socket_dir: Option<String>,
+    /// `--tls-cert`
+    pub tls_cert: Option<String>,
+    /// `--tls-key`
+    pub tls_key: Option<String>,
+    /// `--client-ca`
+    pub client_ca: Option<String>,
+    /// `--client-crl`
+    pub client_crl: Vec<String>,
+    /// `--allow-network`
+    pub allow_network: Vec<String>,
+    /// `--allow-identity`
+    pub allow_identity: Vec<String>,
+    /// `--log-format`
+    pub log_format: Option<String>,
+    /// `--log-level`
+    pub log_level: Option<String>,
+}
+
+impl Overrides {
+    fn lay_over(&self, written: &mut Section, faults: &mut Vec<Fault>, warnings: &mut Vec<String>) {
+        set_list(written, "listen", "--listen", &self.listen);
+        set_text(
+            written,
+            "socket_dir",
+            "--socket-dir",
+            self.socket_dir.as_ref(),
+        );
+
+        let mut tls = written.table("tls", faults);
+        set_text(&mut tls, "cert_file", "--tls-cert", self.tls_cert.as_ref());
+        set_text(&mut tls, "key_file", "--tls-key", self.tls_key.as_ref());
+        set_text(
+            &mut tls,
+            "client_ca_file",
+            "--client-ca",
+            self.client_ca.as_ref(),
+        );
+        set_list(
+            &mut tls,
+            "client_crl_files",
+            "--client-crl",
+            &self.client_crl,
+        );
+        written.set("tls", "--tls-cert", Value::Table(tls));
+
+        let mut log = written.table("log", faults);
+        set_text(&mut log, "format", "--log-format", self.log_format.as_ref());
+        set_text(&mut log, "level", "--log-level", self.log_level.as_ref());
+        written.set("log", "--log-format", Value::Table(log));
+
+        if self.allow_network.is_empty() && self.allow_identity.is_empty() {
+            return;
+        }
+        // In place of the file's entries, not beside them: a flag that was meant to narrow
+        // the policy must not widen it.
+        if !written.tables("allow", faults).is_empty() {
+            warnings.push("--allow-network and --allow-identity take the place of every [[allow]] entry of the file".to_owned());
+        }
+        let mut entry = Section::empty("allow[0]");
+        set_list(
+            &mut entry,
+            "networks",
+            "--allow-network",
+            &self.allow_network,
+        );
+        set_list(
+            &mut entry,
+            "identities",
+            "--allow-identity",
+            &self.allow_identity,
+        );
+        let every_service = vec!["*".to_owned()];
+        set_list(&mut entry, "services", "--allow-network", &every_service);
+        let entries = vec![(Origin::Flag("--allow-network"), Value::Table(entry))];
+        written.set("allow", "--allow-network", Value::List(entries));
+    }
+}
+
+fn set_text(section: &mut Section, key: &str, flag: &'static str, text: Option<&String>) {
+    if let Some(text) = text {
+        section.set(key, flag, Value::Text(text.clone()));
+    }
+}
+
+fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[String]) {
+    if !texts.is_empty() {
+        let items = texts
+            .iter()
+            .map(|text| (Origin::Flag(flag), Value::Text(text.clone())))
+            .collect();
+        section.set(key, flag, Value::List(items));
+    }
+}
+
+fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Section {
+    let text = match read_bounded(path) {
+        Ok(bytes) => {
+            String::from_utf8(bytes).map_err(|_| "is not UTF-8, as a TOML file must be".to_owned())
+        }
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    match text {
+        Ok(text) => Section::parse(path, &text, faults),
+        Err(problem) => {
+            let flag = Origin::Flag("--config");
+            faults.push(Fault::new(
+                &flag,
+                "",
+                format!("{} {problem}", path.display()),
+            ));
+            Section::empty("")
+        }
+    }
+}
+
+/// Reads a regular file of at most [`LARGEST_FILE`] bytes.
+///
+/// # Errors
+/// It cannot be read, is not a regular file (a FIFO would block for ever) or is too large.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it is larger than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// CRLs of large CAs are the largest files there are here.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,236 @@
+//! The `[limits]` table: the bound of everything that a scraper or a service could make grow.
+
+use std::time::Duration;
+
+use super::origin::{Fault, Given};
+use super::section::Section;
+
+/// Every bound, with the defaults of the configuration reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once.
+    pub connections: usize,
+    /// Connections open at once from one address; an IPv6 /64 is one address.
+    pub connections_per_address: usize,
+    /// New connections per second from one address.
+    pub connection_rate: u32,
+    /// New connections that one address may open above its rate, all at once.
+    pub connection_burst: u32,
+    /// TLS handshakes computed at once. None waits for its scraper while it counts.
+    pub handshakes: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head_timeout: Duration,
+    /// Between two requests of one connection.
+    pub idle_timeout: Duration,
+    /// Age from which a connection takes no further request.
+    pub connection_age: Duration,
+    /// A scrape as a whole, when the scraper names no timeout of its own.
+    pub scrape_timeout: Duration,
+    /// The longest timeout that a scraper can ask for.
+    pub scrape_timeout_max: Duration,
+    /// Taken off the scraper's timeout, so that it still hears the reason.
+    pub timeout_offset: Duration,
+    /// A scraper that takes no byte for so long is cut off.
+    pub stall_timeout: Duration,
+    /// Bytes of a request's head.
+    pub request_head: usize,
+    /// Bytes of the head of a service's answer.
+    pub response_head: usize,
+    /// Bytes of the body of a service's answer.
+    pub response_body: u64,
+    /// Scrapes of one service at once.
+    pub scrapes_per_service: usize,
+    /// From SIGTERM to the end of the scrapes in flight.
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    pub(crate) fn read(mut section: Section, faults: &mut Vec<Fault>) -> Self {
+        let limits = {
+            let mut from = Reader {
+                section: &mut section,
+                faults,
+            };
+            Self {
+                connections: from.count("connections", 512),
+                connections_per_address: from.count("connections_per_address", 64),
+                connection_rate: from.count("connection_rate", 200),
+                connection_burst: from.count("connection_burst", 500),
+                handshakes: from.count("handshakes", 2 * cores()),
+                handshake_timeout: from.duration("handshake_timeout", Duration::from_secs(5)),
+                head_timeout: from.duration("head_timeout", Duration::from_secs(10)),
+                idle_timeout: from.duration("idle_timeout", Duration::from_secs(5 * MINUTE)),
+                connection_age: from.duration("connection_age", Duration::from_secs(60 * MINUTE)),
+                scrape_timeout: from.duration("scrape_timeout", Duration::from_secs(10)),
+                scrape_timeout_max: from
+                    .duration("scrape_timeout_max", Duration::from_secs(5 * MINUTE)),
+                timeout_offset: from.duration("timeout_offset", Duration::from_millis(250)),
+                stall_timeout: from.duration("stall_timeout", Duration::from_secs(30)),
+                request_head: from.bytes("request_head", 16 * KIB, LARGEST_HEAD),
+                response_head: from.bytes("response_head", 64 * KIB, LARGEST_HEAD),
+                response_body: from.bytes("response_body", 256 * KIB * KIB, u64::MAX),
+                scrapes_per_service: from.count("scrapes_per_service", 4),
+                drain_timeout: from.duration("drain_timeout", Duration::from_secs(10)),
+            }
+        };
+        section.finish(faults);
+        limits
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::read(Section::empty("limits"), &mut Vec::new())
+    }
+}
+
+const MINUTE: u64 = 60;
+const KIB: u64 = 1024;
+
+/// A head is held in memory as a whole.
+const LARGEST_HEAD: u64 = KIB * KIB;
+/// Less could not hold the request that Prometheus sends.
+const SMALLEST_HEAD: u64 = KIB;
+
+/// More than a day is a mistyped unit; the timers of the runtime end at about two years.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * MINUTE);
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+struct Reader<'a> {
+    section: &'a mut Section,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn count<T: TryFrom<u64>>(&mut self, key: &'static str, default: T) -> T {
+        let Some(given) = self.section.scalar(key, self.faults) else {
+            return default;
+        };
+        let count = given.value.parse::<u64>().ok().filter(|count| *count > 0);
+        let fits = count.and_then(|count| u32::try_from(count).ok());
+        match fits.and_then(|count| T::try_from(u64::from(count)).ok()) {
+            Some(count) => count,
+            None => self.wrong(key, &given, "is not a whole number above 0", default),
+        }
+    }
+
+    fn bytes<T: TryFrom<u64> + Default>(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        largest: u64,
+    ) -> T {
+        let smallest = if largest == LARGEST_HEAD {
+            SMALLEST_HEAD
+        } else {
+            1
+        };
+        let size = match self.section.scalar(key, self.faults) {
+            None => default,
+            Some(given) => match size(&given.value) {
+                Some(size) if (smallest..=largest).contains(&size) => size,
+                Some(_) => self.wrong(key, &given, "is out of range; from 1KiB to 1MiB", default),
+                None => self.wrong(key, &given, NOT_A_SIZE, default),
+            },
+        };
+        T::try_from(size).unwrap_or_default()
+    }
+
+    fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        match self.section.text(key, self.faults) {
+            None => default,
+            Some(given) => match duration(&given.value) {
+                Some(duration) => duration,
+                None => self.wrong(key, &given, NOT_A_DURATION, default),
+            },
+        }
+    }
+
+    fn wrong<T>(&mut self, key: &str, given: &Given<String>, problem: &str, default: T) -> T {
+        self.faults.push(Fault::new(
+            &given.origin,
+            self.section.key(key),
+            format!("{:?} {problem}", given.value),
+        ));
+        default
+    }
+}
+
+pub(super) const NOT_A_DURATION: &str =
+    "is not a duration above 0 and up to 24h; write it as 250ms, 10s or 5m";
+pub(super) const NOT_A_SIZE: &str = "is not a size; write it as 512B, 16KiB, 64MiB or 1GiB";
+
+/// Reads a duration such as `250ms`, `10s` or `5m`; none is 0 or above a day.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let duration = humantime::parse_duration(text).ok()?;
+    (!duration.is_zero() && duration <= LONGEST).then_some(duration)
+}
+
+/// Reads a size in bytes such as `512B`, `16KiB` or `64MiB`; a bare number is bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 4] = [
+        ("KiB", KIB),
+        ("MiB", KIB * KIB),
+        ("GiB", KIB * KIB * KIB),
+        ("B", 1),
+    ];
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .unwrap_or((text, 1));
+    let number: u64 = digits.trim_end().parse().ok()?;
+    number.checked_mul(unit).filter(|size| *size > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        const CASES: &[(&str, Option<u64>)] = &[
+            ("1", Some(1)),
+            ("512B", Some(512)),
+            ("16KiB", Some(16 * 1024)),
+            ("64 MiB", Some(64 * 1024 * 1024)),
+            ("1GiB", Some(1024 * 1024 * 1024)),
+            ("0", None),
+            ("0MiB", None),
+            ("-1", None),
+            ("1.5MiB", None),
+            ("64MB", None),
+            ("64mib", None),
+            ("MiB", None),
+            ("99999999999GiB", None),
+            ("", None),
+        ];
+        for (text, expected) in CASES {
+            assert_eq!(size(text), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units_and_an_end() {
+        const CASES: &[(&str, Option<u64>)] = &[
+            ("250ms", Some(250)),
+            ("10s", Some(10_000)),
+            ("5m", Some(300_000)),
+            ("24h", Some(86_400_000)),
+            ("25h", None),
+            ("0s", None),
+            ("10", None),
+            ("-1s", None),
+            ("forever", None),
+            ("", None),
+        ];
+        for (text, expected) in CASES {
+            let milliseconds = duration(text).map(|duration| duration.as_millis());
+            assert_eq!(milliseconds, expected.map(u128::from), "{text:?}");
+        }
+    }
+}

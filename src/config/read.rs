@@ -1,0 +1,403 @@
+//! From what was written to what is meant: each key read once, every fault noted.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE};
+use super::origin::{Fault, Given, Origin};
+use super::section::Section;
+use super::{Config, Log, LogFormat, LogLevel, Service, Tls, TlsVersion};
+use crate::networks::{Network, Networks};
+use crate::policy::{Entry, Policy};
+use crate::service::ServiceName;
+
+/// Reads the whole configuration; `None` if a part without a default is missing or unusable.
+pub(super) fn config(
+    mut written: Section,
+    mut warnings: Vec<String>,
+    faults: &mut Vec<Fault>,
+) -> Option<Config> {
+    let listen = listen(&mut written, faults);
+    let socket_dir = path(&mut written, "socket_dir", faults).unwrap_or_else(|| Given {
+        value: PathBuf::from(DEFAULT_SOCKET_DIR),
+        origin: Origin::Unset,
+    });
+    let tls = tls(written.table("tls", faults), faults);
+    let policy = policy(written.tables("allow", faults), &mut warnings, faults);
+    let limits = Limits::read(written.table("limits", faults), faults);
+    let services = written.table("services", faults);
+    let services = self::services(services, &limits, faults);
+    let log = log(written.table("log", faults), faults);
+    written.finish(faults);
+    Some(Config {
+        listen,
+        socket_dir,
+        tls: tls?,
+        policy: policy?,
+        services,
+        limits,
+        log,
+        warnings,
+    })
+}
+
+const DEFAULT_LISTEN: &str = "[::1]:31337";
+const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
+
+fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<SocketAddr>> {
+    let given = written.texts("listen", faults).unwrap_or_else(|| {
+        let origin = Origin::Unset;
+        let value = DEFAULT_LISTEN.to_owned();
+        Given {
+            value: vec![Given {
+                value,
+                origin: origin.clone(),
+            }],
+            origin,
+        }
+    });
+    if given.value.is_empty() {
+        let problem = format!("is empty; name at least one address, such as {DEFAULT_LISTEN:?}");
+        faults.push(Fault::new(&given.origin, "listen", problem));
+    }
+    let parse = |text: &str| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337")
+    };
+    parse_all(given, "listen", parse, faults)
+}
+
+fn tls(mut section: Section, faults: &mut Vec<Fault>) -> Option<Tls> {
+    let cert_file = required_path(&mut section, "cert_file", "--tls-cert", faults);
+    let key_file = required_path(&mut section, "key_file", "--tls-key", faults);
+    let client_ca_file = required_path(&mut section, "client_ca_file", "--client-ca", faults);
+    let client_crl_files = section
+        .texts("client_crl_files", faults)
+        .map(|files| files.value.into_iter().map(resolved).collect())
+        .unwrap_or_default();
+    let min_version = choice(&mut section, "min_version", TLS_VERSIONS, faults);
+    section.finish(faults);
+    Some(Tls {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        client_ca_file: client_ca_file?,
+        client_crl_files,
+        min_version,
+    })
+}
+
+const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.3", TlsVersion::V1_3), ("1.2", TlsVersion::V1_2)];
+
+fn policy(
+    sections: Vec<Section>,
+    warnings: &mut Vec<String>,
+    faults: &mut Vec<Fault>,
+) -> Option<Policy> {
+    if sections.is_empty() {
+        faults.push(Fault::new(
+            &Origin::Unset,
+            "allow",
+            "there is no [[allow]] entry, so that nobody could scrape; write one with networks, identities and services, or give --allow-network and --allow-identity",
+        ));
+    }
+    let entries = sections
+        .into_iter()
+        .filter_map(|section| entry(section, warnings, faults))
+        .collect();
+    Policy::new(entries)
+}
+
+fn entry(
+    mut section: Section,
+    warnings: &mut Vec<String>,
+    faults: &mut Vec<Fault>,
+) -> Option<Entry> {
+    let networks: Vec<Network> = column(&mut section, "networks", "--allow-network", faults);
+    let identities = column(&mut section, "identities", "--allow-identity", faults);
+    let services = column(&mut section, "services", "--allow-network", faults);
+    let origin = section.origin().clone();
+    for network in networks.iter().filter(|network| network.is_everyone()) {
+        warnings.push(format!(
+            "{}: {network} admits every address of its family: only the certificate stands between a stranger and the services",
+            section.key("networks")
+        ));
+    }
+    section.finish(faults);
+    Some(Entry {
+        networks: Networks::try_from(networks).ok()?,
+        identities,
+        services,
+        origin,
+    })
+}
+
+/// Reads one column of an entry. One that is missing, or empty, would match nothing.
+fn column<T>(
+    section: &mut Section,
+    key: &'static str,
+    flag: &str,
+    faults: &mut Vec<Fault>,
+) -> Vec<T>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let name = section.key(key);
+    let Some(given) = section.texts(key, faults) else {
+        let problem = format!(
+            "is not set, so that the entry matches nobody; list at least one under {key}, or give {flag}"
+        );
+        // Only if it is missing: one of a wrong kind was noted already.
+        if faults
+            .last()
+            .is_none_or(|last| !last.to_string().contains(&name))
+        {
+            faults.push(Fault::new(section.origin(), name, problem));
+        }
+        return Vec::new();
+    };
+    if given.value.is_empty() {
+        let problem = "is empty, so that the entry matches nobody; list at least one";
+        faults.push(Fault::new(&given.origin, name.clone(), problem));
+    }
+    parse_all(given, &name, |text: &str| text.parse::<T>(), faults)
+        .into_iter()
+        .map(|given| given.value)
+        .collect()
+}
+
+fn services(
+    mut section: Section,
+    limits: &Limits,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<ServiceName, Service> {
+    let mut services = BTreeMap::new();
+    for (key, section) in section.all_tables(faults) {
+        let origin = section.origin().clone();
+        let name = section.path().to_owned();
+        let settings = service(section, limits, faults);
+        match key.parse::<ServiceName>() {
+            Ok(service) if service.is_reserved() => faults.push(Fault::new(
+                &origin,
+                name,
+                "is the name of aegis's own metrics; give the service another name",
+            )),
+            Ok(service) => {
+                services.insert(service, settings);
+            }
+            Err(error) => faults.push(Fault::new(&origin, name, format!("{key:?} {error}"))),
+        }
+    }
+    services
+}
+
+fn service(mut section: Section, limits: &Limits, faults: &mut Vec<Fault>) -> Service {
+    let mut service = Service::unnamed(limits);
+    service.socket = socket(&mut section, faults);
+    if let Some(path) = section.text("path", faults) {
+        match metrics_path(&path.value) {
+            true => service.path = path.value,
+            false => faults.push(Fault::new(
+                &path.origin,
+                section.key("path"),
+                format!(
+                    "{:?} is not a path; write it as /metrics, with no query",
+                    path.value
+                ),
+            )),
+        }
+    }
+    if let Some(params) = section.texts("params", faults) {
+        service.params = params.value.into_iter().map(|name| name.value).collect();
+    }
+    service.owner = owner(&mut section, faults);
+    let timeout = section.text("timeout", faults);
+    service.timeout = timeout.and_then(|given| {
+        let read = limits::duration(&given.value);
+        note_if_none(
+            read,
+            &given,
+            &section.key("timeout"),
+            NOT_A_DURATION,
+            faults,
+        )
+    });
+    if let Some(given) = section.scalar("max_body", faults) {
+        let read = limits::size(&given.value);
+        let read = note_if_none(read, &given, &section.key("max_body"), NOT_A_SIZE, faults);
+        service.max_body = read.unwrap_or(service.max_body);
+    }
+    if let Some(given) = section.scalar("max_concurrent", faults) {
+        let read = given.value.parse().ok().filter(|count| *count > 0);
+        let problem = "is not a whole number above 0";
+        let read = note_if_none(
+            read,
+            &given,
+            &section.key("max_concurrent"),
+            problem,
+            faults,
+        );
+        service.max_concurrent = read.unwrap_or(service.max_concurrent);
+    }
+    section.finish(faults);
+    service
+}
+
+fn socket(section: &mut Section, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    let socket = path(section, "socket", faults)?;
+    if socket.value.file_name().is_none() {
+        faults.push(Fault::new(
+            &socket.origin,
+            section.key("socket"),
+            format!("{:?} does not name a socket", socket.value),
+        ));
+    }
+    Some(socket.value)
+}
+
+/// Whether a text can stand in a request line as a path alone.
+fn metrics_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text.bytes().all(|byte| {
+            byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>')
+        })
+}
+
+/// Reads a uid or a user's name.
+fn owner(section: &mut Section, faults: &mut Vec<Fault>) -> Option<u32> {
+    let given = section.scalar("owner", faults)?;
+    let looked_up = match given.value.parse::<u32>() {
+        Ok(uid) => Ok(Some(uid)),
+        Err(_) => nix::unistd::User::from_name(&given.value)
+            .map(|user| user.map(|user| user.uid.as_raw())),
+    };
+    let problem = match looked_up {
+        // In a user namespace every unmapped uid reads so: it would stand for anybody.
+        Ok(Some(OVERFLOW_UID)) => {
+            format!(
+                "{:?} is uid {OVERFLOW_UID}, which stands for every user that is not mapped; give the service a user of its own",
+                given.value
+            )
+        }
+        Ok(Some(uid)) => return Some(uid),
+        Ok(None) => format!(
+            "there is no user {:?} here; create it, or write a uid",
+            given.value
+        ),
+        Err(error) => format!("user {:?} cannot be looked up: {error}", given.value),
+    };
+    faults.push(Fault::new(&given.origin, section.key("owner"), problem));
+    None
+}
+
+/// See `/proc/sys/kernel/overflowuid` in proc(5).
+const OVERFLOW_UID: u32 = 65534;
+
+fn log(mut section: Section, faults: &mut Vec<Fault>) -> Log {
+    let log = Log {
+        format: choice(&mut section, "format", LOG_FORMATS, faults),
+        level: choice(&mut section, "level", LOG_LEVELS, faults),
+    };
+    section.finish(faults);
+    log
+}
+
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+];
+
+fn choice<T: Copy + Default>(
+    section: &mut Section,
+    key: &'static str,
+    choices: &[(&str, T)],
+    faults: &mut Vec<Fault>,
+) -> T {
+    let Some(given) = section.text(key, faults) else {
+        return T::default();
+    };
+    let chosen = choices.iter().find(|(name, _)| *name == given.value);
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let problem = format!("is not one of {}", names.join(", "));
+    let value = chosen.map(|(_, value)| *value);
+    note_if_none(value, &given, &section.key(key), &problem, faults).unwrap_or_default()
+}
+
+fn note_if_none<T>(
+    read: Option<T>,
+    given: &Given<String>,
+    name: &str,
+    problem: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<T> {
+    if read.is_none() {
+        let problem = format!("{:?} {problem}", given.value);
+        faults.push(Fault::new(&given.origin, name, problem));
+    }
+    read
+}
+
+fn parse_all<T, E: std::fmt::Display>(
+    given: Given<Vec<Given<String>>>,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+    faults: &mut Vec<Fault>,
+) -> Vec<Given<T>> {
+    let mut parsed = Vec::new();
+    for (index, Given { value, origin }) in given.value.into_iter().enumerate() {
+        match parse(&value) {
+            Ok(value) => parsed.push(Given { value, origin }),
+            Err(error) => faults.push(Fault::new(
+                &origin,
+                format!("{name}[{index}]"),
+                format!("{value:?} {error}"),
+            )),
+        }
+    }
+    parsed
+}
+
+fn required_path(
+    section: &mut Section,
+    key: &'static str,
+    flag: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<Given<PathBuf>> {
+    let before = faults.len();
+    let given = path(section, key, faults);
+    if given.is_none() && faults.len() == before {
+        let problem =
+            format!("is not set and has no default; write {key} under [tls], or give {flag}");
+        faults.push(Fault::new(&Origin::Unset, section.key(key), problem));
+    }
+    given
+}
+
+fn path(
+    section: &mut Section,
+    key: &'static str,
+    faults: &mut Vec<Fault>,
+) -> Option<Given<PathBuf>> {
+    let given = section.text(key, faults)?;
+    if Path::new(&given.value).as_os_str().is_empty() {
+        faults.push(Fault::new(
+            &given.origin,
+            section.key(key),
+            "is empty; write a path",
+        ));
+        return None;
+    }
+    Some(resolved(given))
+}
+
+fn resolved(given: Given<String>) -> Given<PathBuf> {
+    Given {
+        value: given.origin.resolve(&given.value),
+        origin: given.origin,
+    }
+}

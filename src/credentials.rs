@@ -1,0 +1,223 @@
+//! The certificates, the key and the CRLs that the configuration names, read and checked.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::parse_x509_certificate;
+
+use crate::config::{self, Fault, Given};
+
+/// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The server's certificate chain, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The private key of that leaf.
+    pub key: PrivateKeyDer<'static>,
+    /// The CAs that client certificates must lead to. Never empty.
+    pub client_cas: RootCertStore,
+    /// The CRLs for client certificates.
+    pub client_crls: Vec<CertificateRevocationListDer<'static>>,
+    /// What is allowed, but will hurt; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Credentials {
+    /// Reads every file that the configuration names.
+    ///
+    /// # Errors
+    /// Every fault that was found: a file that cannot be read or holds nothing of use, a
+    /// certificate outside its validity period, a client CA that is none.
+    pub fn load(tls: &config::Tls) -> Result<Self, Vec<Fault>> {
+        let mut loader = Loader::default();
+        let chain = loader.chain(&tls.cert_file);
+        let key = loader.key(&tls.key_file);
+        let client_cas = loader.client_cas(&tls.client_ca_file);
+        let client_crls = loader.crls(&tls.client_crl_files);
+        match key {
+            Some(key) if loader.faults.is_empty() => Ok(Self {
+                chain,
+                key,
+                client_cas,
+                client_crls,
+                warnings: loader.warnings,
+            }),
+            Some(_) | None => Err(loader.faults),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Loader {
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl Loader {
+    fn chain(&mut self, file: &Given<PathBuf>) -> Vec<CertificateDer<'static>> {
+        const KEY: &str = "tls.cert_file";
+        let chain = self.certificates(file, KEY);
+        if let Some(leaf) = chain.first()
+            && let Err(problem) = parsed(leaf).and_then(|leaf| in_validity(&leaf))
+        {
+            self.fault(file, KEY, &problem);
+        }
+        chain
+    }
+
+    fn key(&mut self, file: &Given<PathBuf>) -> Option<PrivateKeyDer<'static>> {
+        const KEY: &str = "tls.key_file";
+        let pem = self.read(file, KEY)?;
+        self.warn_if_open_to_all(&file.value);
+        match PrivateKeyDer::from_pem_slice(&pem) {
+            Ok(key) => Some(key),
+            Err(_) => {
+                self.fault(
+                    file,
+                    KEY,
+                    &"holds no unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)",
+                );
+                None
+            }
+        }
+    }
+
+    fn client_cas(&mut self, file: &Given<PathBuf>) -> RootCertStore {
+        const KEY: &str = "tls.client_ca_file";
+        let mut store = RootCertStore::empty();
+        for certificate in self.certificates(file, KEY) {
+            // A CA that has expired vouches for nobody. The chain check does not ask.
+            let usable = parsed(&certificate).and_then(|ca| {
+                in_validity(&ca)?;
+                can_sign(&ca)
+            });
+            match usable {
+                Ok(()) => {
+                    if let Err(error) = store.add(certificate) {
+                        self.fault(
+                            file,
+                            KEY,
+                            &format!("holds a CA that cannot be used: {error}"),
+                        );
+                    }
+                }
+                Err(problem) => self.fault(file, KEY, &problem),
+            }
+        }
+        store
+    }
+
+    fn crls(&mut self, files: &[Given<PathBuf>]) -> Vec<CertificateRevocationListDer<'static>> {
+        const KEY: &str = "tls.client_crl_files";
+        let mut all = Vec::new();
+        for file in files {
+            let Some(bytes) = self.read(file, KEY) else {
+                continue;
+            };
+            let crls: Vec<_> = if bytes.starts_with(b"-----BEGIN") {
+                CertificateRevocationListDer::pem_slice_iter(&bytes)
+                    .filter_map(Result::ok)
+                    .collect()
+            } else {
+                vec![CertificateRevocationListDer::from(bytes)]
+            };
+            let readable = crls
+                .iter()
+                .all(|crl| x509_parser::parse_x509_crl(crl).is_ok());
+            if crls.is_empty() || !readable {
+                self.fault(file, KEY, &"holds no CRL that can be read (PEM or DER)");
+            }
+            all.extend(crls);
+        }
+        all
+    }
+
+    fn certificates(&mut self, file: &Given<PathBuf>, key: &str) -> Vec<CertificateDer<'static>> {
+        let Some(pem) = self.read(file, key) else {
+            return Vec::new();
+        };
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => certificates,
+            Ok(_) => {
+                self.fault(file, key, &"holds no certificate in PEM");
+                Vec::new()
+            }
+            Err(error) => {
+                self.fault(file, key, &format!("is broken PEM: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn read(&mut self, file: &Given<PathBuf>, key: &str) -> Option<Vec<u8>> {
+        match config::read_bounded(&file.value) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.fault(file, key, &format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    fn warn_if_open_to_all(&mut self, key_file: &Path) {
+        let mode = key_file
+            .metadata()
+            .map_or(0, |metadata| metadata.permissions().mode());
+        if mode & OTHERS != 0 {
+            self.warnings.push(format!(
+                "{}: every user of this host can use the private key; chmod 0600 it and make a new one",
+                key_file.display()
+            ));
+        }
+    }
+
+    fn fault(&mut self, file: &Given<PathBuf>, key: &str, problem: &dyn fmt::Display) {
+        let problem = format!("{} {problem}", file.value.display());
+        self.faults.push(Fault::new(&file.origin, key, problem));
+    }
+}
+
+/// The permission bits of users who neither own the file nor are in its group.
+const OTHERS: u32 = 0o007;
+
+fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
+    match parse_x509_certificate(certificate) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(_) => Err("holds a certificate that cannot be read".to_owned()),
+    }
+}
+
+fn in_validity(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    let validity = certificate.validity();
+    if validity.is_valid() {
+        return Ok(());
+    }
+    Err(format!(
+        "holds a certificate ({}) that is valid only from {} to {}; renew it, or set the clock",
+        certificate.subject(),
+        validity.not_before,
+        validity.not_after
+    ))
+}
+
+fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
+    let is_ca = matches!(ca.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
+    let may_sign = match ca.key_usage() {
+        Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    if is_ca && may_sign {
+        return Ok(());
+    }
+    Err(format!(
+        "holds a certificate ({}) that is no CA; it needs basicConstraints CA:TRUE and keyUsage keyCertSign",
+        ca.subject()
+    ))
+}

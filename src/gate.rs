@@ -1,0 +1,104 @@
+//! The gate: what every request is decided by; and the endpoint that holds it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{Config, Fault, Limits};
+use crate::credentials::Credentials;
+use crate::log::Sampler;
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::scrape::{Handshake, Places, Upstream};
+
+/// The immutable snapshot that a request is decided by.
+#[derive(Debug)]
+pub struct Gate {
+    /// Who may scrape what, from where.
+    pub policy: Policy,
+    /// How TLS is spoken, and whom it trusts.
+    pub handshake: Handshake,
+    /// Where the services' sockets are.
+    pub upstream: Upstream,
+    /// The bound of everything.
+    pub limits: Limits,
+    /// What is allowed, but will hurt; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Gate {
+    /// Builds a gate from a configuration and the files that it names.
+    ///
+    /// # Errors
+    /// Every fault of those files.
+    pub fn build(config: Config) -> Result<Self, Vec<Fault>> {
+        let upstream = Upstream::open(&config);
+        let handshake = Credentials::load(&config.tls).and_then(|mut credentials| {
+            let warnings = std::mem::take(&mut credentials.warnings);
+            Ok((
+                Handshake::new(credentials, &config.tls, &config.limits)?,
+                warnings,
+            ))
+        });
+        match (upstream, handshake) {
+            (Ok(upstream), Ok((handshake, credential_warnings))) => {
+                let mut warnings = config.warnings;
+                warnings.extend(credential_warnings);
+                warnings.extend(upstream.unusable());
+                Ok(Self {
+                    policy: config.policy,
+                    handshake,
+                    upstream,
+                    limits: config.limits,
+                    warnings,
+                })
+            }
+            (upstream, handshake) => {
+                let mut faults = upstream.err().unwrap_or_default();
+                faults.extend(handshake.err().unwrap_or_default());
+                Err(faults)
+            }
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub(crate) gate: Gate,
+    pub(crate) places: Arc<Places>,
+    pub(crate) metrics: Metrics,
+    pub(crate) sampler: Sampler,
+    drain: watch::Sender<bool>,
+}
+
+impl Endpoint {
+    /// Makes an endpoint that decides by the gate.
+    #[must_use]
+    pub fn new(gate: Gate) -> Self {
+        Self {
+            places: Arc::new(Places::new(&gate.limits)),
+            gate,
+            metrics: Metrics::default(),
+            sampler: Sampler::default(),
+            drain: watch::Sender::new(false),
+        }
+    }
+
+    /// Begins to drain: no new connections, no new requests.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Whether draining has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+
+    /// Waits until draining begins.
+    pub async fn draining(&self) {
+        // The sender lives as long as `self`, so that waiting ends only when it has begun.
+        drop(self.drain.subscribe().wait_for(|draining| *draining).await);
+    }
+}

@@ -1,0 +1,257 @@
+//! Who a scraper is: the names and the key of its verified leaf certificate.
+//!
+//! Reads certificates, verifies nothing: only the handshake, after the chain was verified, makes
+//! an [`Identity`] that decides anything.
+
+mod pattern;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use aws_lc_rs::digest;
+use data_encoding::{BASE64, HEXUPPER};
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+use crate::escaped::Escaped;
+pub use pattern::{IdentityPattern, InvalidIdentityPattern};
+
+/// The names and the public-key pin of a scraper's leaf certificate.
+///
+/// Names are the subject alternative names (RFC 5280, section 4.2.1.6) that patterns can ask
+/// for. The common name is not a name: nothing constrains it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    names: Vec<Name>,
+    key: KeyPin,
+    serial: String,
+    not_after: i64,
+}
+
+impl Identity {
+    /// Reads the identity in a leaf certificate (DER).
+    ///
+    /// # Errors
+    /// The certificate, or one of its names, is malformed. A name that cannot be read is an
+    /// error and not skipped: it could be the one that some other program goes by.
+    pub fn from_leaf(der: &[u8]) -> Result<Self, InvalidLeaf> {
+        let (rest, certificate) = parse_x509_certificate(der).map_err(|_| InvalidLeaf)?;
+        if !rest.is_empty() {
+            return Err(InvalidLeaf);
+        }
+        let names = match certificate
+            .subject_alternative_name()
+            .map_err(|_| InvalidLeaf)?
+        {
+            Some(extension) => Name::read_all(&extension.value.general_names)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            names,
+            key: KeyPin::of(certificate.public_key().raw),
+            serial: serial_number(certificate.raw_serial()),
+            not_after: certificate.validity().not_after.timestamp(),
+        })
+    }
+
+    /// The names that patterns are matched against.
+    #[must_use]
+    pub fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// The pin of the leaf's public key.
+    #[must_use]
+    pub fn key(&self) -> &KeyPin {
+        &self.key
+    }
+
+    /// The serial number in hexadecimal, as `openssl x509 -serial` and CRLs show it.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// All names, or the key pin if there is none, for a log line; escaped and bounded.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let names: Vec<String> = self.names.iter().map(Name::to_string).collect();
+        match names.as_slice() {
+            [] => self.key.to_string(),
+            names => Escaped(names.join(" ").as_bytes()).to_string(),
+        }
+    }
+
+    /// Whether the leaf has expired by the given time, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn has_expired(&self, now: i64) -> bool {
+        now > self.not_after
+    }
+}
+
+/// A certificate or one of its names could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidLeaf;
+
+impl fmt::Display for InvalidLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the names of the client certificate cannot be read")
+    }
+}
+
+/// One subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A DNS name, in lower case.
+    Dns(String),
+    /// An email address, its domain in lower case.
+    Email(String),
+    /// An IP address, canonical.
+    Ip(IpAddr),
+    /// A URI, as it stands.
+    Uri(String),
+}
+
+impl Name {
+    fn read_all(general_names: &[GeneralName<'_>]) -> Result<Vec<Self>, InvalidLeaf> {
+        let mut names = Vec::new();
+        for general_name in general_names {
+            match general_name {
+                GeneralName::DNSName(name) => names.push(Self::Dns(name.to_ascii_lowercase())),
+                GeneralName::RFC822Name(address) => names.push(Self::email(address)),
+                GeneralName::URI(uri) => names.push(Self::Uri((*uri).to_owned())),
+                GeneralName::IPAddress(bytes) => names.push(Self::Ip(ip_address(bytes)?)),
+                GeneralName::Invalid(..) => return Err(InvalidLeaf),
+                // No pattern can ask for these.
+                GeneralName::OtherName(..)
+                | GeneralName::X400Address(_)
+                | GeneralName::DirectoryName(_)
+                | GeneralName::EDIPartyName(_)
+                | GeneralName::RegisteredID(_) => {}
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes an email name: the part before the last `@` keeps its case (RFC 5321, 2.4).
+    fn email(address: &str) -> Self {
+        Self::Email(match address.rsplit_once('@') {
+            Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
+            None => address.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Email(address) => write!(f, "email:{address}"),
+            Self::Ip(address) => write!(f, "ip:{address}"),
+            Self::Uri(uri) => write!(f, "uri:{uri}"),
+        }
+    }
+}
+
+/// Leaves out the zero byte that DER puts before a number whose first bit is set.
+fn serial_number(der: &[u8]) -> String {
+    HEXUPPER.encode(der.strip_prefix(&[0]).unwrap_or(der))
+}
+
+fn ip_address(bytes: &[u8]) -> Result<IpAddr, InvalidLeaf> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Ok(IpAddr::from(v4));
+    }
+    let v6 = <[u8; 16]>::try_from(bytes).map_err(|_| InvalidLeaf)?;
+    Ok(IpAddr::from(v6).to_canonical())
+}
+
+/// The SHA-256 of a certificate's SubjectPublicKeyInfo, as in RFC 7469, section 2.4.
+///
+/// It stays the same when a certificate is renewed with the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPin([u8; SHA256_LENGTH]);
+
+impl KeyPin {
+    fn of(subject_public_key_info: &[u8]) -> Self {
+        let mut pin = [0; SHA256_LENGTH];
+        for (byte, hashed) in pin
+            .iter_mut()
+            .zip(digest::digest(&digest::SHA256, subject_public_key_info).as_ref())
+        {
+            *byte = *hashed;
+        }
+        Self(pin)
+    }
+
+    fn from_base64(text: &str) -> Option<Self> {
+        let bytes = BASE64.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for KeyPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spki:sha256/{}", BASE64.encode(&self.0))
+    }
+}
+
+const SHA256_LENGTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(names: Vec<rcgen::SanType>, common_name: &str) -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = names;
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, common_name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn every_kind_of_name_is_read_and_made_canonical() {
+        let der = leaf(
+            vec![
+                rcgen::SanType::DnsName("Prometheus.Example.org".try_into().unwrap()),
+                rcgen::SanType::URI("spiffe://example.org/Prometheus".try_into().unwrap()),
+                rcgen::SanType::Rfc822Name("Ops@Example.org".try_into().unwrap()),
+                rcgen::SanType::IpAddress("::ffff:192.0.2.7".parse().unwrap()),
+            ],
+            "ignored",
+        );
+        let shown: Vec<String> = Identity::from_leaf(&der)
+            .unwrap()
+            .names()
+            .iter()
+            .map(Name::to_string)
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "dns:prometheus.example.org",
+                "uri:spiffe://example.org/Prometheus",
+                "email:Ops@example.org",
+                "ip:192.0.2.7"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_common_name_is_not_a_name() {
+        let identity = Identity::from_leaf(&leaf(vec![], "prometheus.example.org")).unwrap();
+        assert_eq!(identity.names(), []);
+    }
+
+    #[test]
+    fn a_malformed_certificate_is_an_error() {
+        let mut trailing = leaf(vec![], "x");
+        trailing.push(0);
+        for der in [&[][..], &[0x30, 0x03, 0x02, 0x01, 0x00], &trailing] {
+            assert_eq!(Identity::from_leaf(der).unwrap_err(), InvalidLeaf);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Binds the addresses and accepts connections; one task for each, and none that ends it all.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
+use tracing::{error, warn};
+
+use crate::config::{Fault, Given};
+use crate::gate::Endpoint;
+use crate::peer::Peer;
+use crate::scrape;
+
+/// The bound addresses.
+#[derive(Debug)]
+pub struct Listeners {
+    bound: Vec<TcpListener>,
+    next: usize,
+}
+
+impl Listeners {
+    /// Binds every address.
+    ///
+    /// An address that no interface has yet, such as that of a tunnel which is down, is bound
+    /// all the same, and works as soon as it is there.
+    ///
+    /// # Errors
+    /// Each address that cannot be bound, and why.
+    pub fn bind(addresses: &[Given<SocketAddr>]) -> Result<Self, Vec<Fault>> {
+        let mut bound = Vec::new();
+        let mut faults = Vec::new();
+        for address in addresses {
+            let beside_ipv4 = addresses.iter().any(|other| {
+                other.value.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                    && other.value.port() == address.value.port()
+            });
+            match bind(address.value, beside_ipv4) {
+                Ok(listener) => bound.push(listener),
+                Err(error) => {
+                    let problem = format!("{} cannot be listened on: {error}", address.value);
+                    faults.push(Fault::new(&address.origin, "listen", problem));
+                }
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(Self { bound, next: 0 }),
+            false => Err(faults),
+        }
+    }
+
+    /// The bound addresses, with the real port where port 0 was asked for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// Accepts connections until draining begins, and returns the tasks that still serve some.
+    pub async fn serve(mut self, endpoint: &Arc<Endpoint>) -> JoinSet<()> {
+        let mut connections = JoinSet::new();
+        let mut trouble = Trouble::default();
+        loop {
+            tokio::select! {
+                () = endpoint.draining() => return connections,
+                Some(ended) = connections.join_next() => reap(endpoint, ended),
+                accepted = self.accept() => match accepted {
+                    Ok((stream, source)) => {
+                        trouble = Trouble::default();
+                        begin(&mut connections, endpoint, stream, source);
+                    }
+                    Err(error) => tokio::select! {
+                        () = trouble.wait_out(&error) => {}
+                        () = endpoint.draining() => return connections,
+                    },
+                },
+            }
+        }
+    }
+
+    /// Accepts from whichever listener has a connection; each has its turn to be asked first.
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.next = self.next.wrapping_add(1);
+        let first = self.next % self.bound.len().max(1);
+        std::future::poll_fn(|cx| {
+            let (before, from) = self.bound.split_at(first);
+            for listener in from.iter().chain(before) {
+                if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // Dual stack, whatever the system's default; unless 0.0.0.0 is listed on its own.
+        sockopt::set_ipv6_v6only(&socket, beside_ipv4)?;
+    }
+    match socket.bind(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            match address {
+                SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+                SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+            }
+            socket.bind(address)?;
+            warn!(%address, "no interface has this address yet; it will work once one has");
+        }
+        bound => bound?,
+    }
+    socket.listen(BACKLOG)
+}
+
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: u32 = 1024;
+
+fn begin(
+    connections: &mut JoinSet<()>,
+    endpoint: &Arc<Endpoint>,
+    stream: TcpStream,
+    source: SocketAddr,
+) {
+    match scrape::admit(stream, source, &endpoint.gate.policy, &endpoint.places) {
+        Ok(admitted) => {
+            let endpoint = Arc::clone(endpoint);
+            connections.spawn(async move {
+                let _open = endpoint.metrics.open_connection();
+                scrape::connection(admitted, Arc::clone(&endpoint)).await;
+            });
+        }
+        Err(refusal) => endpoint.turn_away(&Peer::new(source), &refusal.into()),
+    }
+}
+
+pub(crate) fn reap(endpoint: &Endpoint, ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        endpoint.metrics.panicked();
+        error!(
+            "a connection ended in a panic, which is a bug; please report it with the lines above"
+        );
+    }
+}
+
+/// Errors of accept(2) in a row. Most are passing, such as too many open files: waiting a
+/// little is all there is to do, and ending the server the one thing that must not be done.
+#[derive(Debug, Default)]
+struct Trouble {
+    pause: Duration,
+    said: Option<Instant>,
+}
+
+impl Trouble {
+    async fn wait_out(&mut self, error: &io::Error) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            warn!(%error, "connections cannot be accepted; trying again");
+            self.said = Some(Instant::now());
+        }
+        self.pause = (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        sleep(self.pause).await;
+    }
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const SAID_EVERY: Duration = Duration::from_secs(60);

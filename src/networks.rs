@@ -1,0 +1,200 @@
+//! The networks that an allow entry admits. An empty list cannot exist.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::peer::Peer;
+
+/// One or more networks; a peer is in them if it is in any.
+///
+/// Never empty: an empty allowlist is a configuration error, not "everyone" and not "nobody".
+#[derive(Clone, Debug)]
+pub struct Networks(Vec<Network>);
+
+impl Networks {
+    /// Whether the peer's canonical address lies in one of the networks.
+    ///
+    /// `0.0.0.0/0` holds every IPv4 address and no IPv6 one, `::/0` the reverse.
+    #[must_use]
+    pub fn contain(&self, peer: &Peer) -> bool {
+        self.0
+            .iter()
+            .any(|network| network.0.contains(&peer.address()))
+    }
+
+    /// The networks in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.0.iter()
+    }
+}
+
+impl TryFrom<Vec<Network>> for Networks {
+    type Error = NoNetworks;
+
+    fn try_from(networks: Vec<Network>) -> Result<Self, NoNetworks> {
+        if networks.is_empty() {
+            return Err(NoNetworks);
+        }
+        Ok(Self(networks))
+    }
+}
+
+/// A list of networks was empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNetworks;
+
+/// One network in CIDR notation, or a single address; no host bits are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether the network holds every address of its family.
+    #[must_use]
+    pub fn is_everyone(&self) -> bool {
+        self.0.prefix_len() == 0
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let network = match text.parse::<IpNet>() {
+            Ok(network) => network,
+            Err(_) => text
+                .parse::<IpAddr>()
+                .map(IpNet::from)
+                .map_err(|_| InvalidNetwork::Syntax)?,
+        };
+        // A peer is never a mapped address, so that such a network would match nobody.
+        if let IpNet::V6(v6) = network
+            && v6.addr().to_ipv4_mapped().is_some()
+        {
+            return Err(InvalidNetwork::Mapped);
+        }
+        if network.trunc() != network {
+            return Err(InvalidNetwork::HostBits {
+                meant: network.trunc(),
+            });
+        }
+        Ok(Self(network))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidNetwork {
+    /// Bits beyond the prefix are set: the author meant one address, or another network.
+    HostBits {
+        /// The network with those bits cleared.
+        meant: IpNet,
+    },
+    /// An IPv4-mapped IPv6 network, which no canonical address is in.
+    Mapped,
+    /// Neither `ADDRESS/PREFIX` nor an address.
+    Syntax,
+}
+
+impl fmt::Display for InvalidNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostBits { meant } => write!(
+                f,
+                "has bits set beyond its prefix; write {meant} for the network, or the address alone for one host"
+            ),
+            Self::Mapped => f.write_str(
+                "is an IPv4-mapped network, but IPv4 scrapers are matched as IPv4; write it as an IPv4 network",
+            ),
+            Self::Syntax => {
+                f.write_str("is not a network; write it as 10.100.0.0/24, fd00:5ca1::/64 or one address")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn networks(list: &[&str]) -> Networks {
+        let parsed: Vec<Network> = list.iter().map(|text| text.parse().unwrap()).collect();
+        Networks::try_from(parsed).unwrap()
+    }
+
+    fn peer(source: &str) -> Peer {
+        Peer::new(source.parse().unwrap())
+    }
+
+    #[test]
+    fn an_empty_list_is_an_error() {
+        assert_eq!(Networks::try_from(vec![]).unwrap_err(), NoNetworks);
+    }
+
+    #[test]
+    fn membership_follows_the_canonical_address() {
+        const CASES: &[(&[&str], &str, bool)] = &[
+            (&["192.0.2.0/24"], "192.0.2.7:1", true),
+            (&["192.0.2.0/24"], "[::ffff:192.0.2.7]:1", true),
+            (&["192.0.2.0/24"], "192.0.3.7:1", false),
+            (&["192.0.2.7"], "192.0.2.7:1", true),
+            (&["192.0.2.7"], "192.0.2.8:1", false),
+            (&["::/0"], "192.0.2.7:1", false),
+            (&["::/0"], "[::ffff:192.0.2.7]:1", false),
+            (&["0.0.0.0/0"], "[2001:db8::1]:1", false),
+            (&["2001:db8::/64"], "[2001:db8::ffff]:1", true),
+            (&["2001:db8::/64"], "[2001:db8:0:1::1]:1", false),
+            (&["192.0.2.0/24", "2001:db8::/64"], "[2001:db8::1]:1", true),
+        ];
+        for (list, source, expected) in CASES {
+            assert_eq!(
+                networks(list).contain(&peer(source)),
+                *expected,
+                "{source} in {list:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_network_say_why() {
+        const CASES: &[(&str, &str)] = &[
+            ("192.0.2.7/24", "write 192.0.2.0/24"),
+            ("2001:db8::1/64", "write 2001:db8::/64"),
+            ("::ffff:192.0.2.0/120", "IPv4-mapped"),
+            ("::ffff:192.0.2.1", "IPv4-mapped"),
+            ("192.0.2.0/33", "is not a network"),
+            ("192.0.2/24", "is not a network"),
+            ("fe80::1%eth0", "is not a network"),
+            ("localhost", "is not a network"),
+            ("*", "is not a network"),
+            (" 192.0.2.0/24", "is not a network"),
+            ("", "is not a network"),
+        ];
+        for (text, why) in CASES {
+            let said = text.parse::<Network>().unwrap_err().to_string();
+            assert!(said.contains(why), "{text:?} said {said:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn membership_agrees_with_bit_arithmetic(network: u32, prefix in 0u32..=32, address: u32) {
+            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+            let base = std::net::Ipv4Addr::from(network & mask);
+            let list = networks(&[format!("{base}/{prefix}").as_str()]);
+            let source = SocketAddr::new(std::net::Ipv4Addr::from(address).into(), 1);
+            prop_assert_eq!(list.contain(&Peer::new(source)), address & mask == network & mask);
+        }
+    }
+
+    use std::net::SocketAddr;
+}

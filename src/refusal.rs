@@ -1,0 +1,226 @@
+//! Every way in which aegis says no: the single source of status, peer text, log reason and label.
+
+use std::fmt;
+
+use Blame::{Peer, Service, Us};
+use SeenAs::{Closed, Status};
+use Stage::{Admit, Authorize, Handshake, Respond, Route, Upstream};
+
+/// Makes the enum, its list and its rows from one table, so that they cannot differ.
+macro_rules! refusals {
+    ($($name:ident $stage:ident $reason:literal $seen_as:expr, $blame:ident $sentence:literal;)*) => {
+        /// A no. Each is decided at one stage and has one reason; the pair is what logs and
+        /// metrics show.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Refusal {
+            $(#[doc = $sentence] $name,)*
+        }
+
+        impl Refusal {
+            /// Every refusal, in the order in which a scrape can meet them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            fn row(self) -> Row {
+                let (stage, reason, seen_as, blame, sentence) = match self {
+                    $(Self::$name => ($stage, $reason, $seen_as, $blame, $sentence),)*
+                };
+                Row { stage, reason, seen_as, blame, sentence }
+            }
+        }
+    };
+}
+
+refusals! {
+//  refusal          stage     reason             seen as      to blame  what happened
+    Network          Admit     "network"          Closed,      Peer    "the address is in no network of the policy";
+    ConnectionLimit  Admit     "connection_limit" Closed,      Us      "too many connections are open";
+    Rate             Admit     "rate"             Closed,      Peer    "the address opens connections too fast";
+    HandshakeTimeout Handshake "timeout"          Closed,      Peer    "the TLS handshake did not end in time";
+    NoCertificate    Handshake "no_certificate"   Closed,      Peer    "the scraper presented no certificate";
+    Untrusted        Handshake "untrusted"        Closed,      Peer    "the client CA does not vouch for the certificate";
+    Expired          Handshake "expired"          Closed,      Peer    "the certificate is outside its validity period";
+    Revoked          Handshake "revoked"          Closed,      Peer    "the certificate is revoked, or no current CRL says otherwise";
+    Usage            Handshake "usage"            Closed,      Peer    "the certificate is not for client authentication";
+    Tls              Handshake "tls"              Closed,      Peer    "the TLS handshake failed";
+    Identity         Handshake "identity"         Closed,      Peer    "no allow entry admits this identity from this address";
+    HeadTimeout      Route     "timeout"          Closed,      Peer    "the request's head did not arrive in time";
+    Syntax           Route     "syntax"           Status(400), Peer    "the request is not well-formed HTTP/1.1";
+    Method           Route     "method"           Status(405), Peer    "the method is neither GET nor HEAD";
+    Target           Route     "target"           Status(400), Peer    "the path is not /NAME";
+    Query            Route     "target"           Status(400), Peer    "the query has a parameter that the service does not list";
+    Body             Route     "body"             Status(400), Peer    "the request has a body";
+    Header           Route     "header"           Status(431), Peer    "the request's headers are too large or unusable";
+    UnknownService   Authorize "unknown_service"  Status(404), Peer    "there is no such service";
+    NotGranted       Authorize "not_granted"      Status(404), Peer    "no allow entry grants this service to this scraper";
+    Missing          Upstream  "missing"          Status(502), Service "the service's socket is gone";
+    NotASocket       Upstream  "not_a_socket"     Status(502), Service "what has the socket's name is not a socket";
+    Escapes          Upstream  "escapes"          Status(502), Service "the socket's name is a link that leads elsewhere";
+    Owner            Upstream  "owner"            Status(502), Service "another user than configured owns the socket or answers on it";
+    Connect          Upstream  "connect"          Status(502), Service "nothing accepts connections on the socket";
+    Busy             Upstream  "busy"             Status(503), Us      "the service is being scraped too often at once";
+    Timeout          Respond   "timeout"          Status(504), Service "the service's answer was not whole in time";
+    Status           Respond   "status"           Status(502), Service "the service did not answer with status 200";
+    ContentType      Respond   "content_type"     Status(502), Service "the service's answer is not metrics";
+    Malformed        Respond   "malformed"        Status(502), Service "the service's answer is not well-formed HTTP";
+    TooLarge         Respond   "too_large"        Status(502), Service "the service's answer is too large";
+    HungUp           Respond   "hung_up"          Status(502), Service "the service closed the connection before its answer was whole";
+    Abandoned        Respond   "abandoned"        Closed,      Peer    "the scraper closed the connection before it had the whole answer";
+    Stalled          Respond   "stalled"          Closed,      Peer    "the scraper stopped reading";
+}
+
+impl Refusal {
+    /// The stage at which it is decided.
+    #[must_use]
+    pub fn stage(self) -> Stage {
+        self.row().stage
+    }
+
+    /// The reason in one word, as logs, metrics and `Aegis-Reason` show it.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        self.row().reason
+    }
+
+    /// What the scraper sees of it.
+    #[must_use]
+    pub fn seen_as(self) -> SeenAs {
+        self.row().seen_as
+    }
+
+    /// Who has to do something about it.
+    #[must_use]
+    pub fn blame(self) -> Blame {
+        self.row().blame
+    }
+
+    /// What happened, in a fixed sentence for the log.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        self.row().sentence
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
+
+/// A refusal with what more is known of it, for the log alone: a peer is never told.
+#[derive(Debug)]
+pub struct Refused {
+    /// The refusal.
+    pub refusal: Refusal,
+    /// What more is known, such as the error of a system call; escaped, if it is foreign.
+    pub detail: Option<String>,
+}
+
+impl Refused {
+    /// Makes a refusal with a detail.
+    #[must_use]
+    pub fn new(refusal: Refusal, detail: impl fmt::Display) -> Self {
+        Self {
+            refusal,
+            detail: Some(detail.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            detail: None,
+        }
+    }
+}
+
+struct Row {
+    stage: Stage,
+    reason: &'static str,
+    seen_as: SeenAs,
+    blame: Blame,
+    sentence: &'static str,
+}
+
+/// The steps of a scrape, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The source address, before a TLS byte is read.
+    Admit,
+    /// TLS and the client certificate.
+    Handshake,
+    /// From the request to a service's name.
+    Route,
+    /// The policy.
+    Authorize,
+    /// The service's socket.
+    Upstream,
+    /// The service's answer.
+    Respond,
+}
+
+impl Stage {
+    /// The stage's name in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Handshake => "handshake",
+            Self::Route => "route",
+            Self::Authorize => "authorize",
+            Self::Upstream => "upstream",
+            Self::Respond => "respond",
+        }
+    }
+}
+
+/// What a scraper sees of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenAs {
+    /// The connection is closed: reset before TLS, by a TLS alert, or in the middle of a body.
+    Closed,
+    /// This HTTP status, unless a body is already on its way; then the connection is cut.
+    Status(u16),
+}
+
+/// Who has to do something about a refusal; it decides how loud the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The scraper, or a stranger.
+    Peer,
+    /// The service behind the socket.
+    Service,
+    /// A limit of aegis's own.
+    Us,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_stand_in_the_order_of_the_stages() {
+        assert!(Refusal::ALL.is_sorted_by_key(|refusal| refusal.stage()));
+    }
+
+    #[test]
+    fn stage_and_reason_tell_refusals_apart() {
+        for one in Refusal::ALL.iter().copied() {
+            for other in Refusal::ALL.iter().copied() {
+                let alike = one.stage() == other.stage() && one.reason() == other.reason();
+                // A bad query is a bad target with a text of its own.
+                let both_targets = one.reason() == "target" && other.reason() == "target";
+                assert_eq!(alike, one == other || both_targets, "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_and_not_granted_look_alike_from_outside() {
+        assert_eq!(
+            Refusal::UnknownService.seen_as(),
+            Refusal::NotGranted.seen_as()
+        );
+    }
+}

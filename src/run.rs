@@ -1,0 +1,180 @@
+//! The life of the process: load, bind, ready, serve, drain.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::crypto::aws_lc_rs;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::config::{Config, Fault, Limits, Overrides};
+use crate::gate::{Endpoint, Gate};
+use crate::listen::{Listeners, reap};
+use crate::log;
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// What kept it from starting; or that a second signal cut off what was still in flight.
+pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
+    let config = Config::load(overrides).map_err(Ended::Configuration)?;
+    log::start(&config.log);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Ended::System)?
+        .block_on(serve_config(config))
+}
+
+/// Why `aegis serve` ended, other than well.
+#[derive(Debug)]
+pub enum Ended {
+    /// The configuration has faults; nothing was started.
+    Configuration(Vec<Fault>),
+    /// A second signal ended it before what was in flight had ended.
+    CutShort,
+    /// The system refused something that nothing works without.
+    System(io::Error),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(faults) => {
+                faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
+                match faults.len() {
+                    1 => f.write_str("1 error in the configuration"),
+                    count => write!(f, "{count} errors in the configuration"),
+                }
+            }
+            Self::CutShort => {
+                f.write_str("ended by a second signal; scrapes in flight were cut off")
+            }
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+async fn serve_config(config: Config) -> Result<(), Ended> {
+    // Before anybody can connect: from here on a signal drains instead of killing.
+    let mut signals = Signals::new().map_err(Ended::System)?;
+    let listen = config.listen.clone();
+    let gate = Gate::build(config).map_err(Ended::Configuration)?;
+    for warning in &gate.warnings {
+        warn!("{warning}");
+    }
+    let listeners = Listeners::bind(&listen).map_err(Ended::Configuration)?;
+    raise_open_files(&gate.limits);
+    // The first use of the random generator takes tens of milliseconds: not in a handshake.
+    let random = aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut [0; 32]);
+    random.map_err(|_| Ended::System(io::Error::other("no random numbers")))?;
+
+    let addresses: Vec<String> = listeners
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let endpoint = Arc::new(Endpoint::new(gate));
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = addresses.join(" "),
+        "ready"
+    );
+    let mut serving = std::pin::pin!(listeners.serve(&endpoint));
+    let mut connections = tokio::select! {
+        connections = &mut serving => connections,
+        () = signals.stop() => {
+            endpoint.drain();
+            serving.await
+        }
+    };
+    drain(&mut connections, &mut signals, &endpoint).await
+}
+
+/// Lets what is in flight end, for as long as it may.
+async fn drain(
+    connections: &mut JoinSet<()>,
+    signals: &mut Signals,
+    endpoint: &Endpoint,
+) -> Result<(), Ended> {
+    let limits = &endpoint.gate.limits;
+    info!(connections = connections.len(), "draining");
+    let deadline = Instant::now() + limits.drain_timeout;
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            reap(endpoint, ended);
+        }
+    };
+    tokio::select! {
+        drained = timeout_at(deadline, ended) => match drained {
+            Ok(()) => info!("stopped"),
+            Err(_) => warn!(drain_timeout = ?limits.drain_timeout, "stopped; scrapes in flight were cut off"),
+        },
+        () = signals.stop() => return Err(Ended::CutShort),
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    warn!("SIGHUP: this version cannot reload; restart it to read the configuration again");
+                }
+            }
+        }
+    }
+}
+
+/// Makes room for the descriptors of as many connections as are allowed.
+fn raise_open_files(limits: &Limits) {
+    let connections = u64::try_from(limits.connections).unwrap_or(u64::MAX);
+    let wanted = connections
+        .saturating_mul(DESCRIPTORS_EACH)
+        .saturating_add(DESCRIPTORS_BESIDE);
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = now.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit {
+        current: Some(allowed),
+        maximum: now.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() || allowed < wanted {
+        warn!(
+            open_files = allowed,
+            wanted,
+            "the limit on open files is below what limits.connections can need; raise LimitNOFILE= or lower limits.connections"
+        );
+    }
+}
+
+/// The scraper's connection, the socket by descriptor, and the connection with the service.
+const DESCRIPTORS_EACH: u64 = 3;
+/// Listeners, directories, the runtime's own, the log.
+const DESCRIPTORS_BESIDE: u64 = 64;

@@ -1,0 +1,221 @@
+//! Stage 1. Decides by its source address whether a connection gets a place.
+//!
+//! Reads not one byte: whoever is refused here costs an accept and a reset.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+
+use governor::clock::DefaultClock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config::Limits;
+use crate::peer::Peer;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+
+/// Admits a connection, or resets it.
+///
+/// # Errors
+/// [`Refusal::Network`], [`Refusal::Rate`] or [`Refusal::ConnectionLimit`].
+pub fn admit(
+    stream: TcpStream,
+    source: SocketAddr,
+    policy: &Policy,
+    places: &Arc<Places>,
+) -> Result<Admitted, Refusal> {
+    let peer = Peer::new(source);
+    let decided = if policy.admits(&peer) {
+        Places::take(places, &peer)
+    } else {
+        Err(Refusal::Network)
+    };
+    match decided {
+        Ok(slot) => {
+            // Without it, the last small packet of a large body waits for the scraper's ACK.
+            drop(stream.set_nodelay(true));
+            Ok(Admitted {
+                stream,
+                peer,
+                accepted: Instant::now(),
+                slot,
+            })
+        }
+        Err(refusal) => {
+            // A reset leaves no TIME_WAIT behind, and tells a scan as little as a closed port.
+            drop(stream.set_zero_linger());
+            Err(refusal)
+        }
+    }
+}
+
+/// Proof that a connection's address was admitted and that it holds a counted place.
+///
+/// The handshake takes no bare stream:
+///
+/// ```
+/// fn handshake(_: aegis::scrape::Admitted) {}
+/// fn accept(admitted: aegis::scrape::Admitted) { handshake(admitted); }
+/// ```
+/// ```compile_fail
+/// fn handshake(_: aegis::scrape::Admitted) {}
+/// fn accept(admitted: tokio::net::TcpStream) { handshake(admitted); }
+/// ```
+#[derive(Debug)]
+pub struct Admitted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: Peer,
+    pub(super) accepted: Instant,
+    pub(super) slot: Slot,
+}
+
+impl Admitted {
+    /// The address that was admitted.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+}
+
+/// The places for connections: a cap on all, on those of one address, and on how fast one
+/// address takes new ones.
+#[derive(Debug)]
+pub struct Places {
+    taken: Mutex<Taken>,
+    connections: usize,
+    per_address: usize,
+    rate: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Places {
+    /// Makes as many places as the limits say.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(limits.connection_rate))
+            .allow_burst(at_least_one(limits.connection_burst));
+        Self {
+            taken: Mutex::default(),
+            connections: limits.connections,
+            per_address: limits.connections_per_address,
+            rate: RateLimiter::hashmap(quota),
+        }
+    }
+
+    fn take(places: &Arc<Self>, peer: &Peer) -> Result<Slot, Refusal> {
+        let address = peer.counted_as();
+        places.check_rate(address)?;
+        let mut taken = places.taken.lock().unwrap_or_else(|held| held.into_inner());
+        let here = taken.by_address.get(&address).copied().unwrap_or(0);
+        if taken.all >= places.connections || here >= places.per_address {
+            return Err(Refusal::ConnectionLimit);
+        }
+        taken.all += 1;
+        taken.by_address.insert(address, here + 1);
+        Ok(Slot {
+            places: Arc::clone(places),
+            address,
+        })
+    }
+
+    fn check_rate(&self, address: IpAddr) -> Result<(), Refusal> {
+        // Addresses that have not connected for a while are as good as new, and forgotten.
+        // An attacker with more addresses than fit is refused, not remembered.
+        if self.rate.len() >= REMEMBERED_ADDRESSES {
+            self.rate.retain_recent();
+            if self.rate.len() >= REMEMBERED_ADDRESSES {
+                return Err(Refusal::Rate);
+            }
+        }
+        self.rate.check_key(&address).map_err(|_| Refusal::Rate)
+    }
+
+    fn give_back(&self, address: IpAddr) {
+        let mut taken = self.taken.lock().unwrap_or_else(|held| held.into_inner());
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(here) = taken.by_address.get_mut(&address) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                taken.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// About 3 MiB at the most.
+const REMEMBERED_ADDRESSES: usize = 32_768;
+
+/// A counted place; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Slot {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.places.give_back(self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(connections: usize, per_address: usize) -> Arc<Places> {
+        let mut limits = Limits::default();
+        limits.connections = connections;
+        limits.connections_per_address = per_address;
+        limits.connection_burst = 8;
+        Arc::new(Places::new(&limits))
+    }
+
+    fn take(places: &Arc<Places>, source: &str) -> Result<Slot, Refusal> {
+        Places::take(places, &Peer::new(source.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_place_is_free_again_once_its_slot_is_dropped() {
+        let places = places(2, 2);
+        let first = take(&places, "192.0.2.1:1").unwrap();
+        let _second = take(&places, "192.0.2.2:1").unwrap();
+        let refused = take(&places, "192.0.2.3:1").unwrap_err();
+        assert_eq!(refused, Refusal::ConnectionLimit);
+        drop(first);
+        assert!(take(&places, "192.0.2.3:1").is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        let places = places(8, 2);
+        let _held: Vec<_> = ["[2001:db8::1]:1", "[2001:db8::2]:1"]
+            .map(|source| take(&places, source).unwrap())
+            .into();
+        // Another address of the same /64 is the same host.
+        let refused = take(&places, "[2001:db8::3]:1").unwrap_err();
+        assert_eq!(refused, Refusal::ConnectionLimit);
+        assert!(take(&places, "[2001:db8:0:1::1]:1").is_ok());
+        assert!(take(&places, "192.0.2.1:1").is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_connect_ever_faster() {
+        let places = places(8, 8);
+        let refusals: Vec<_> = (0..100)
+            .filter_map(|_| take(&places, "192.0.2.1:1").err())
+            .collect();
+        assert!(refusals.len() > 50, "{} of 100", refusals.len());
+        assert!(refusals.iter().all(|refusal| *refusal == Refusal::Rate));
+        assert!(take(&places, "192.0.2.2:1").is_ok());
+    }
+}

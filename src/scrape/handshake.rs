@@ -1,0 +1,277 @@
+//! Stage 2. TLS with a client certificate, and the identity of its verified leaf.
+//!
+//! No resumption, no tickets, no early data: every connection is verified in full, because a
+//! resumed session would be a certificate check from the past (CVE-2025-23419, golang/go#77217).
+
+mod verify;
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, ServerConfig, version};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::admit::{Admitted, Slot};
+use crate::config::{self, Fault, Limits, TlsVersion};
+use crate::credentials::Credentials;
+use crate::identity::Identity;
+use crate::peer::Peer;
+use crate::policy::Policy;
+use crate::refusal::{Refusal, Refused};
+use verify::RequireClientAuth;
+
+/// A connection whose scraper has proved who it is.
+///
+/// Only [`Handshake::accept`] makes one, so that an [`Identity`] which decides anything is
+/// always that of a verified leaf.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) peer: Peer,
+    pub(super) identity: Identity,
+    pub(super) accepted: Instant,
+    _slot: Slot,
+}
+
+/// How TLS is spoken: the part of the gate that handshakes are made by.
+#[derive(Debug)]
+pub struct Handshake {
+    tls: Arc<ServerConfig>,
+    deadline: Duration,
+    turns: Semaphore,
+}
+
+impl Handshake {
+    /// Prepares TLS from the credentials.
+    ///
+    /// # Errors
+    /// The key does not belong to the certificate, or a CRL cannot be used.
+    pub fn new(
+        credentials: Credentials,
+        settings: &config::Tls,
+        limits: &Limits,
+    ) -> Result<Self, Vec<Fault>> {
+        let tls = server_config(credentials, settings).map_err(|fault| vec![fault])?;
+        Ok(Self {
+            tls: Arc::new(tls),
+            deadline: limits.handshake_timeout,
+            turns: Semaphore::new(limits.handshakes),
+        })
+    }
+
+    /// Makes the handshake and asks the policy whether it knows the identity at all.
+    ///
+    /// # Errors
+    /// Any refusal of [`crate::refusal::Stage::Handshake`].
+    pub(super) async fn accept(
+        &self,
+        admitted: Admitted,
+        policy: &Policy,
+    ) -> Result<Session, Refused> {
+        let Admitted {
+            stream,
+            peer,
+            accepted,
+            slot,
+        } = admitted;
+        let deadline = accepted + self.deadline;
+        let stream = match timeout_at(deadline, self.negotiate(stream)).await {
+            Ok(negotiated) => negotiated?,
+            Err(_) => return Err(Refusal::HandshakeTimeout.into()),
+        };
+        let leaf = stream.get_ref().1.peer_certificates();
+        let leaf = leaf.and_then(<[_]>::first).ok_or(Refusal::NoCertificate)?;
+        let identity =
+            Identity::from_leaf(leaf).map_err(|error| Refused::new(Refusal::Untrusted, error))?;
+        let mut session = Session {
+            stream,
+            peer,
+            identity,
+            accepted,
+            _slot: slot,
+        };
+        if policy.knows(&session.peer, &session.identity).is_none() {
+            let names = session.identity.shown();
+            session.close().await;
+            return Err(Refused::new(Refusal::Identity, names));
+        }
+        Ok(session)
+    }
+
+    async fn negotiate(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let hello = hello.await.map_err(refused)?;
+        // A turn is held while the costly answer to the hello is computed, and until all that
+        // waits to run has run once. It is never held while the scraper takes its time:
+        // a few silent ones would otherwise keep everybody else out.
+        let turn = self.turns.acquire().await.map_err(|_| Refusal::Tls)?;
+        let mut rest = Box::pin(hello.into_stream(Arc::clone(&self.tls)).into_fallible());
+        let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(rest.as_mut().poll(cx))).await;
+        yield_now().await;
+        drop(turn);
+        let ended = match begun {
+            std::task::Poll::Ready(ended) => ended,
+            std::task::Poll::Pending => rest.await,
+        };
+        match ended {
+            Ok(stream) => Ok(stream),
+            Err((error, stream)) => {
+                let refused = refused(error);
+                linger(stream).await;
+                Err(refused)
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Ends the connection in good order, so that the scraper reads the last answer.
+    pub(super) async fn close(&mut self) {
+        drop(timeout(LINGER, self.stream.shutdown()).await);
+        discard(self.stream.get_mut().0).await;
+    }
+
+    /// Whether the leaf has expired since the handshake.
+    pub(super) fn has_expired(&self) -> bool {
+        // Before 1970 nothing is valid; a clock that says so is refused as well.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(i64::MAX, |now| now.as_secs().cast_signed());
+        self.identity.has_expired(now)
+    }
+}
+
+/// Closes a refused connection so that the scraper gets to read the TLS alert: closing with
+/// unread bytes would reset the connection, and the alert would be lost.
+async fn linger(mut stream: TcpStream) {
+    drop(timeout(LINGER, stream.shutdown()).await);
+    discard(&mut stream).await;
+}
+
+async fn discard(stream: &mut TcpStream) {
+    let mut bin = [0; 1024];
+    let reading = async {
+        for _ in 0..LINGER_READS {
+            if !matches!(stream.read(&mut bin).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    drop(timeout(LINGER, reading).await);
+}
+
+/// Long enough for a round trip around the world.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS: usize = 64;
+
+fn server_config(credentials: Credentials, settings: &config::Tls) -> Result<ServerConfig, Fault> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let own = CertifiedKey::from_der(credentials.chain, credentials.key, &provider);
+    let own = own.map_err(|error| {
+        let problem = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            format!(
+                "{} is not the key of the certificate in {}",
+                settings.key_file.value.display(),
+                settings.cert_file.value.display()
+            )
+        } else {
+            format!(
+                "{} cannot be used: {error}",
+                settings.key_file.value.display()
+            )
+        };
+        Fault::new(&settings.key_file.origin, "tls.key_file", problem)
+    })?;
+    let verifier = client_verifier(
+        credentials.client_cas,
+        credentials.client_crls,
+        settings,
+        &provider,
+    )?;
+    let versions: &[_] = match settings.min_version {
+        TlsVersion::V1_3 => &[&version::TLS13],
+        TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
+    };
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| Fault::new(&settings.cert_file.origin, "tls", error.to_string()))?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own)));
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    // Only TLS 1.2 knows it; without it a session is open to a triple handshake (RFC 7627).
+    tls.require_ems = true;
+    Ok(tls)
+}
+
+fn client_verifier(
+    client_cas: rustls::RootCertStore,
+    client_crls: Vec<rustls::pki_types::CertificateRevocationListDer<'static>>,
+    settings: &config::Tls,
+    provider: &Arc<CryptoProvider>,
+) -> Result<RequireClientAuth, Fault> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(client_cas), Arc::clone(provider))
+        // A scraper with a certificate of another CA would be hinted to send none, and would
+        // be refused for the wrong reason. Strangers need not learn the CA's name either.
+        .clear_root_hint_subjects()
+        .with_crls(client_crls)
+        .enforce_revocation_expiration()
+        .build()
+        .map(RequireClientAuth::over)
+        .map_err(|error| {
+            let file = &settings.client_ca_file;
+            let problem = format!("{} cannot be used: {error}", file.value.display());
+            Fault::new(&file.origin, "tls.client_ca_file", problem)
+        })
+}
+
+/// Which refusal a failed handshake is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn refused(error: io::Error) -> Refused {
+    let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        return Refused::new(Refusal::Tls, error);
+    };
+    let refusal = match tls {
+        rustls::Error::NoCertificatesPresented => Refusal::NoCertificate,
+        rustls::Error::InvalidCertRevocationList(_) => Refusal::Revoked,
+        rustls::Error::InvalidCertificate(error) => certificate_refusal(error),
+        _ => Refusal::Tls,
+    };
+    match tls.source() {
+        Some(source) => Refused::new(refusal, format_args!("{tls}: {source}")),
+        None => Refused::new(refusal, tls),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn certificate_refusal(error: &CertificateError) -> Refusal {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Refusal::Expired,
+        CertificateError::Revoked
+        | CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => Refusal::Revoked,
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Refusal::Usage
+        }
+        _ => Refusal::Untrusted,
+    }
+}

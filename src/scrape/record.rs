@@ -1,0 +1,91 @@
+//! What the log and the metrics say of a scrape, a failure and a refusal. Decides nothing.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::handshake::Session;
+use crate::gate::Endpoint;
+use crate::peer::Peer;
+use crate::refusal::{Blame, Refusal, Refused};
+use crate::service::ServiceName;
+
+/// What is said of a scrape once it has ended.
+pub(super) struct Scraped<'a> {
+    /// The name that an entry admitted, and where that entry stands.
+    pub(super) identity: &'a str,
+    pub(super) entry: &'a str,
+    pub(super) service: &'a ServiceName,
+    pub(super) duration: Duration,
+}
+
+impl Endpoint {
+    /// Notes a connection that ended before its scraper proved to be anybody.
+    pub(crate) fn turn_away(&self, peer: &Peer, refused: &Refused) {
+        let Refused { refusal, detail } = refused;
+        self.metrics.connection_refused(*refusal);
+        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        // Strangers can cause as many of these as they like: one a minute of each kind is
+        // for the operator, all are for whoever looks closer.
+        if self.sampler.lets_through(*refusal) {
+            info!(%peer, stage, reason, detail, "refused: {refusal} (one a minute; all at level debug)");
+        } else {
+            debug!(%peer, stage, reason, detail, "refused: {refusal}");
+        }
+    }
+
+    pub(super) fn note_refused(
+        &self,
+        session: &Session,
+        service: Option<&ServiceName>,
+        refused: &Refused,
+    ) {
+        let Refused { refusal, detail } = refused;
+        self.metrics.request_refused(*refusal);
+        let Session { peer, identity, .. } = session;
+        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        let service = service.map(ServiceName::as_str);
+        info!(%peer, identity = identity.shown(), serial = identity.serial(), service, stage, reason, detail, "refused: {refusal}");
+    }
+
+    pub(super) fn note_scraped(&self, session: &Session, scraped: &Scraped<'_>, bytes: u64) {
+        self.metrics
+            .scraped(scraped.service, scraped.duration, bytes);
+        let Scraped {
+            identity,
+            entry,
+            service,
+            duration,
+        } = scraped;
+        let duration_ms = duration.as_secs_f64() * 1000.0;
+        let (peer, serial) = (&session.peer, session.identity.serial());
+        info!(%peer, identity, serial, entry, %service, bytes, duration_ms, "scraped");
+    }
+
+    pub(super) fn note_failed(&self, session: &Session, scraped: &Scraped<'_>, refused: &Refused) {
+        let Refused { refusal, detail } = refused;
+        let Scraped {
+            identity,
+            entry,
+            service,
+            duration,
+        } = scraped;
+        // A name that no service ever had must not become a label.
+        if *refusal == Refusal::UnknownService {
+            self.metrics.request_refused(*refusal);
+        } else {
+            self.metrics.failed(service, *refusal, *duration);
+        }
+        let duration_ms = duration.as_secs_f64() * 1000.0;
+        let (peer, serial) = (&session.peer, session.identity.serial());
+        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        match refusal.blame() {
+            Blame::Service | Blame::Us => {
+                warn!(%peer, identity, serial, entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
+            }
+            Blame::Peer => {
+                info!(%peer, identity, serial, entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One exchange with a service: a request written from nothing, and the rules of its answer.
+
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    HeaderName, TRANSFER_ENCODING, USER_AGENT,
+};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::route::{Afterwards, Asked, TIMEOUT_HEADER};
+use super::super::upstream::{Connected, Turn};
+use super::Framing;
+use crate::config::Limits;
+use crate::escaped::Escaped;
+use crate::refusal::{Refusal, Refused};
+
+/// The request that a service sees. Nothing of the scraper's is in it but what stands here.
+#[derive(Debug)]
+pub(in crate::scrape) struct ServiceRequest<'a> {
+    /// The path of the configuration, with the query that was allowed.
+    pub(in crate::scrape) target: String,
+    pub(in crate::scrape) asked: &'a Asked,
+    /// What remains of the scrape's time.
+    pub(in crate::scrape) remaining: Duration,
+}
+
+impl ServiceRequest<'_> {
+    fn written(&self) -> Result<Request<Empty<Bytes>>, Refused> {
+        let mut request = Request::get(&self.target)
+            .header(HOST, "localhost")
+            .header(USER_AGENT, concat!("aegis/", env!("CARGO_PKG_VERSION")))
+            .header(CONNECTION, "close")
+            .header(
+                TIMEOUT_HEADER,
+                format!("{:.3}", self.remaining.as_secs_f64()),
+            );
+        if let Some(accept) = &self.asked.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some(accept_encoding) = &self.asked.accept_encoding {
+            request = request.header(ACCEPT_ENCODING, accept_encoding);
+        }
+        request
+            .body(Empty::new())
+            .map_err(|error| Refused::new(Refusal::Target, error))
+    }
+}
+
+/// A service's answer, its body still to come.
+///
+/// The connection is driven by whoever waits for it: no task of its own, and no pool, so that
+/// no answer can ever reach another scrape.
+pub(super) struct Answer {
+    head: Response<()>,
+    body: Incoming,
+    framing: Framing,
+    connection: Driven,
+    _turn: Turn,
+}
+
+impl Answer {
+    /// Asks the service and waits for the head of its answer.
+    pub(super) async fn ask(
+        connected: Connected,
+        request: &ServiceRequest<'_>,
+        limits: &Limits,
+    ) -> Result<Self, Refused> {
+        let Connected { stream, turn } = connected;
+        let (mut sender, connection) = Builder::new()
+            .max_buf_size(READ_BUFFER.max(limits.response_head))
+            .max_header_size(limits.response_head)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| refused(&error))?;
+        let mut connection = Driven {
+            connection: Box::pin(connection),
+            over: false,
+        };
+        let response = connection
+            .until(sender.send_request(request.written()?))
+            .await;
+        let (head, body) = response.map_err(|error| refused(&error))?.into_parts();
+        let framing = framing(&head.headers)?;
+        Ok(Self {
+            head: Response::from_parts(head, ()),
+            body,
+            framing,
+            connection,
+            _turn: turn,
+        })
+    }
+
+    /// Applies the rules of an answer's head.
+    pub(super) fn check(&self, max_body: u64) -> Result<AnswerHead, Refused> {
+        let status = self.head.status();
+        // A redirect too: Prometheus would follow it, with its certificate.
+        if status != StatusCode::OK {
+            return Err(Refused::new(
+                Refusal::Status,
+                format_args!("status {}", status.as_u16()),
+            ));
+        }
+        let content_type = single(self.head.headers(), &CONTENT_TYPE)?;
+        let content_encoding = single(self.head.headers(), &CONTENT_ENCODING)?;
+        if let Some(content_type) = content_type.as_deref().filter(|text| !is_metrics(text)) {
+            let shown = Escaped(content_type.as_bytes()).to_string();
+            return Err(Refused::new(Refusal::ContentType, shown));
+        }
+        if let Framing::Length(length) = self.framing
+            && length > max_body
+        {
+            let detail = format_args!("{length} bytes, more than {max_body}");
+            return Err(Refused::new(Refusal::TooLarge, detail));
+        }
+        Ok(AnswerHead {
+            content_type,
+            content_encoding,
+            framing: self.framing,
+        })
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The next bytes of the body; `None` once it is whole. Trailers are left out.
+    pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Refused> {
+        loop {
+            let frame = self.connection.until(self.body.frame());
+            match timeout_at(deadline, frame).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    Ok(_) | Err(_) => {}
+                },
+                Ok(Some(Err(error))) => return Err(refused(&error)),
+                Err(_) => return Err(Refusal::Timeout.into()),
+            }
+        }
+    }
+}
+
+/// Bounds the memory of a scrape, together with what TLS holds. More is no faster.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// A connection that makes progress while something is awaited from it.
+struct Driven {
+    connection: Pin<Box<Connection<TokioIo<UnixStream>, Empty<Bytes>>>>,
+    over: bool,
+}
+
+impl Driven {
+    async fn until<F: Future>(&mut self, awaited: F) -> F::Output {
+        let mut awaited = std::pin::pin!(awaited);
+        std::future::poll_fn(|cx| {
+            // Its outcome reaches the scrape through what is awaited.
+            self.over = self.over || self.connection.as_mut().poll(cx).is_ready();
+            awaited.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// What of a service's head goes on to the scraper.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    content_type: Option<String>,
+    content_encoding: Option<String>,
+    framing: Framing,
+}
+
+impl AnswerHead {
+    pub(super) fn written(&self, afterwards: Afterwards) -> String {
+        let mut head = String::from("HTTP/1.1 200 OK\r\n");
+        let named = [
+            ("Content-Type", &self.content_type),
+            ("Content-Encoding", &self.content_encoding),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
+        match self.framing {
+            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
+            Framing::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+        }
+        head.push_str(super::end_of_head(afterwards));
+        head
+    }
+}
+
+/// How the answer says where its body ends.
+///
+/// An answer that ends with the connection is refused: nothing tells a whole one from one
+/// whose service crashed. So is one that says it twice.
+fn framing(headers: &HeaderMap) -> Result<Framing, Refused> {
+    let malformed = |why| Err(Refused::new(Refusal::Malformed, why));
+    let lengths: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+    let chunked = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .map(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    match (lengths.as_slice(), chunked.collect::<Vec<_>>().as_slice()) {
+        ([], [true]) => Ok(Framing::Chunked),
+        ([length], []) => {
+            let length = length.to_str().ok().and_then(|text| text.parse().ok());
+            length.map_or_else(
+                || malformed("an unreadable Content-Length"),
+                |length| Ok(Framing::Length(length)),
+            )
+        }
+        ([], []) => {
+            malformed("neither Content-Length nor chunked, so that a cut-off would not show")
+        }
+        _ => malformed("an unclear length"),
+    }
+}
+
+/// The formats of metrics (Prometheus, OpenMetrics 1.0, protobuf).
+fn is_metrics(content_type: &str) -> bool {
+    const FORMATS: [&str; 3] = [
+        "text/plain",
+        "application/openmetrics-text",
+        "application/vnd.google.protobuf",
+    ];
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    FORMATS
+        .iter()
+        .any(|format| media_type.eq_ignore_ascii_case(format))
+}
+
+/// The value of a header that may stand once, printable and bounded.
+fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) if text.len() <= LONGEST_VALUE && !text.contains('\t') => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(Refused::new(
+            Refusal::Malformed,
+            format_args!("an unusable {name}"),
+        )),
+    }
+}
+
+const LONGEST_VALUE: usize = 512;
+
+/// Which refusal a failed exchange is.
+fn refused(error: &hyper::Error) -> Refused {
+    let system = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    let refusal = match system {
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Refusal::Malformed,
+        Some(_) => Refusal::HungUp,
+        None if error.is_parse_too_large() => Refusal::TooLarge,
+        None if error.is_parse() => Refusal::Malformed,
+        None => Refusal::HungUp,
+    };
+    Refused::new(refusal, error)
+}

@@ -1,0 +1,223 @@
+//! Stage 3. From the raw head of a request to a service's name.
+//!
+//! Decodes nothing: the name grammar is applied to the path as it came, and `%` is not in it.
+//! A request never has a body, so that there is no second reading of where it ends.
+
+mod head;
+
+use std::time::Duration;
+
+use httparse::{EMPTY_HEADER, Header, Status};
+
+use crate::config::{Limits, Service};
+use crate::escaped::Escaped;
+use crate::refusal::{Refusal, Refused};
+use crate::service::ServiceName;
+
+pub(super) use head::{Heads, NextHead};
+
+/// What a request asks for, and the little of it that a service will hear.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) service: ServiceName,
+    pub(super) query: Option<String>,
+    pub(super) answer: AnswerWith,
+    pub(super) accept: Option<String>,
+    pub(super) accept_encoding: Option<String>,
+    /// The scraper's own timeout, if it names one.
+    pub(super) timeout: Option<Duration>,
+    pub(super) afterwards: Afterwards,
+}
+
+/// How much of the answer the scraper wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerWith {
+    /// `GET`
+    Body,
+    /// `HEAD`
+    HeadAlone,
+}
+
+/// What becomes of the connection after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    KeepAlive,
+    Close,
+}
+
+/// Reads a whole head.
+///
+/// # Errors
+/// Any refusal of [`crate::refusal::Stage::Route`] but the timeout.
+pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Asked, Refused> {
+    let mut headers = [EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(Status::Complete(length)) if length == head.len() => {}
+        Ok(Status::Complete(_) | Status::Partial) => return Err(Refusal::Syntax.into()),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refused::new(Refusal::Header, "too many headers"));
+        }
+        // A byte that no target can have, such as NUL, in a line that names a method we know.
+        Err(httparse::Error::Token) if head.starts_with(b"GET ") || head.starts_with(b"HEAD ") => {
+            return Err(Refusal::Target.into());
+        }
+        Err(error) => return Err(Refused::new(Refusal::Syntax, error)),
+    }
+    let answer = match request.method {
+        Some("GET") => AnswerWith::Body,
+        Some("HEAD") => AnswerWith::HeadAlone,
+        other => {
+            let method = Escaped(other.unwrap_or_default().as_bytes()).to_string();
+            return Err(Refused::new(Refusal::Method, method));
+        }
+    };
+    if request.version != Some(1) {
+        return Err(Refused::new(Refusal::Syntax, "not HTTP/1.1"));
+    }
+    let headers = Headers(request.headers);
+    headers.refuse_a_body()?;
+    headers.refuse_an_unclear_host()?;
+    let (service, query) = target(request.path.unwrap_or_default())?;
+    Ok(Asked {
+        service,
+        query,
+        answer,
+        accept: headers.joined("accept")?,
+        accept_encoding: headers.joined("accept-encoding")?,
+        timeout: headers.timeout(limits)?,
+        afterwards: headers.afterwards(),
+    })
+}
+
+/// Prometheus sends eight.
+const MOST_HEADERS: usize = 64;
+
+/// Splits a request target in origin form with exactly one segment (RFC 9112, section 3.2.1).
+fn target(raw: &str) -> Result<(ServiceName, Option<String>), Refused> {
+    let refused = || Refused::new(Refusal::Target, Escaped(raw.as_bytes()));
+    let (path, query) = match raw.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (raw, None),
+    };
+    let name = path.strip_prefix('/').ok_or_else(refused)?;
+    Ok((name.parse().map_err(|_| refused())?, query))
+}
+
+/// Writes the target that is asked of a service: its path, and a query of only the parameters
+/// that it lists.
+///
+/// # Errors
+/// [`Refusal::Query`] for any other.
+pub(super) fn target_for(service: &Service, query: Option<&str>) -> Result<String, Refusal> {
+    let Some(query) = query else {
+        return Ok(service.path.clone());
+    };
+    let mut allowed = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if !service.params.iter().any(|param| *param == name) {
+            return Err(Refusal::Query);
+        }
+        allowed.append_pair(&name, &value);
+    }
+    match allowed.finish().as_str() {
+        // A bare `?`, or one with nothing but `&` after it.
+        "" => Err(Refusal::Query),
+        allowed => Ok(format!("{}?{allowed}", service.path)),
+    }
+}
+
+struct Headers<'a>(&'a [Header<'a>]);
+
+impl<'a> Headers<'a> {
+    fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    }
+
+    /// Any way to announce a body is refused, so that requests cannot be smuggled in one.
+    fn refuse_a_body(&self) -> Result<(), Refusal> {
+        let lengths: Vec<&[u8]> = self.all("content-length").collect();
+        let announced = self.all("transfer-encoding").next().is_some()
+            || self.all("expect").next().is_some()
+            || !matches!(lengths.as_slice(), [] | [b"0"]);
+        match announced {
+            true => Err(Refusal::Body),
+            false => Ok(()),
+        }
+    }
+
+    /// RFC 9112, section 3.2: exactly one. Its value decides nothing here.
+    fn refuse_an_unclear_host(&self) -> Result<(), Refused> {
+        match self.all("host").count() {
+            1 => Ok(()),
+            count => Err(Refused::new(
+                Refusal::Syntax,
+                format_args!("{count} Host headers"),
+            )),
+        }
+    }
+
+    /// The values of a header that goes on to the service, as one.
+    fn joined(&self, name: &str) -> Result<Option<String>, Refused> {
+        let unusable = || Refused::new(Refusal::Header, name);
+        let mut joined = String::new();
+        for value in self.all(name) {
+            let value = str::from_utf8(value).map_err(|_| unusable())?;
+            if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                return Err(unusable());
+            }
+            if !joined.is_empty() {
+                joined.push_str(", ");
+            }
+            joined.push_str(value);
+        }
+        if joined.len() > LONGEST_FORWARDED {
+            return Err(unusable());
+        }
+        Ok(Some(joined).filter(|joined| !joined.is_empty()))
+    }
+
+    /// `X-Prometheus-Scrape-Timeout-Seconds`, clamped.
+    fn timeout(&self, limits: &Limits) -> Result<Option<Duration>, Refused> {
+        let unusable = || Refused::new(Refusal::Header, TIMEOUT_HEADER);
+        let mut values = self.all(TIMEOUT_HEADER);
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let seconds = str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok());
+        match (seconds, values.next()) {
+            (Some(seconds), None) if seconds.is_finite() && seconds > 0.0 => {
+                let longest = limits.scrape_timeout_max;
+                let asked = Duration::from_secs_f64(seconds.min(longest.as_secs_f64()));
+                Ok(Some(asked))
+            }
+            _ => Err(unusable()),
+        }
+    }
+
+    fn afterwards(&self) -> Afterwards {
+        let close = self.all("connection").any(|value| {
+            value
+                .split(|byte| *byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        });
+        match close {
+            true => Afterwards::Close,
+            false => Afterwards::KeepAlive,
+        }
+    }
+}
+
+/// The header in which Prometheus says how long it will wait.
+pub(super) const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// Prometheus's `Accept` has about 350 bytes.
+const LONGEST_FORWARDED: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The heads of requests, read one after the other from a connection.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Limits;
+use crate::refusal::{Refusal, Refused};
+
+/// What a connection brings next.
+#[derive(Debug)]
+pub(in crate::scrape) enum NextHead {
+    /// A whole head, with its empty line.
+    Head(Vec<u8>),
+    /// The scraper closed the connection, or was idle for as long as it may be.
+    Over,
+}
+
+/// The heads of one connection. Bytes beyond a head wait for their turn.
+#[derive(Debug, Default)]
+pub(in crate::scrape) struct Heads {
+    read: Vec<u8>,
+}
+
+impl Heads {
+    /// Reads the next head.
+    ///
+    /// # Errors
+    /// [`Refusal::HeadTimeout`], [`Refusal::Header`] if it is too large, or
+    /// [`Refusal::Syntax`] for a bare line feed, which some parser might read as a line's end.
+    pub(in crate::scrape) async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        idle_until: Instant,
+        limits: &Limits,
+    ) -> Result<NextHead, Refused> {
+        if self.read.is_empty() {
+            // An idle connection, and most are, holds no more than this.
+            self.read = Vec::with_capacity(FIRST_READ);
+            match timeout_at(idle_until, stream.read_buf(&mut self.read)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(NextHead::Over),
+            }
+        }
+        let deadline = Instant::now() + limits.head_timeout;
+        loop {
+            let read = &self.read;
+            let end = end_of_head(read);
+            let head = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
+            if has_bare_line_feed(head) {
+                return Err(Refused::new(Refusal::Syntax, "bare line feed"));
+            }
+            if head.len() > limits.request_head {
+                return Err(Refused::new(Refusal::Header, "the head is too large"));
+            }
+            if let Some(end) = end {
+                let rest = self.read.split_off(end);
+                return Ok(NextHead::Head(std::mem::replace(&mut self.read, rest)));
+            }
+            match timeout_at(deadline, stream.read_buf(&mut self.read)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return Ok(NextHead::Over),
+                Err(_) => return Err(Refusal::HeadTimeout.into()),
+            }
+        }
+    }
+}
+
+/// Holds what Prometheus sends in one read.
+const FIRST_READ: usize = 1024;
+
+const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+
+fn end_of_head(read: &[u8]) -> Option<usize> {
+    let start = read
+        .windows(EMPTY_LINE.len())
+        .position(|window| window == EMPTY_LINE)?;
+    Some(start + EMPTY_LINE.len())
+}
+
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    head.first() == Some(&b'\n')
+        || head
+            .windows(2)
+            .any(|pair| matches!(pair, [before, b'\n'] if *before != b'\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn next(heads: &mut Heads, mut bytes: &[u8]) -> Result<NextHead, Refusal> {
+        let idle_until = Instant::now() + Limits::default().idle_timeout;
+        let next = heads.next(&mut bytes, idle_until, &Limits::default()).await;
+        next.map_err(|refused| refused.refusal)
+    }
+
+    #[tokio::test]
+    async fn heads_are_cut_out_of_what_was_read() {
+        let mut heads = Heads::default();
+        let both = b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c";
+        let NextHead::Head(first) = next(&mut heads, both).await.unwrap() else {
+            panic!("no head");
+        };
+        assert_eq!(first, b"GET /a HTTP/1.1\r\n\r\n");
+        let NextHead::Head(second) = next(&mut heads, b"").await.unwrap() else {
+            panic!("no second head");
+        };
+        assert_eq!(second, b"GET /b HTTP/1.1\r\n\r\n");
+        assert!(matches!(next(&mut heads, b"").await, Ok(NextHead::Over)));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_large_or_has_bare_line_feeds_is_refused() {
+        let large = format!("GET /a HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(17 * 1024));
+        let cases: &[(&[u8], Refusal)] = &[
+            (large.as_bytes(), Refusal::Header),
+            (b"GET /a HTTP/1.1\n\n", Refusal::Syntax),
+            (b"\nGET /a HTTP/1.1\r\n\r\n", Refusal::Syntax),
+            (b"GET /a HTTP/1.1\r\nA: b\nC: d\r\n\r\n", Refusal::Syntax),
+        ];
+        for (bytes, expected) in cases {
+            let refused = next(&mut Heads::default(), bytes).await.unwrap_err();
+            assert_eq!(refused, *expected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends() {
+        let (mut scraper, mut stream) = tokio::io::duplex(64);
+        let limits = Limits::default();
+        let idle_until = Instant::now() + limits.idle_timeout;
+        let mut heads = Heads::default();
+        let over = heads.next(&mut stream, idle_until, &limits).await;
+        assert!(matches!(over, Ok(NextHead::Over)));
+        assert_eq!(Instant::now(), idle_until);
+
+        tokio::io::AsyncWriteExt::write_all(&mut scraper, b"GET /")
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let late = heads
+            .next(&mut stream, begun + limits.idle_timeout, &limits)
+            .await;
+        assert_eq!(late.unwrap_err().refusal, Refusal::HeadTimeout);
+        assert_eq!(Instant::now(), begun + limits.head_timeout);
+    }
+}

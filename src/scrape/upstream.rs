@@ -1,0 +1,224 @@
+//! Stage 5. From a permit to a connection with the service's socket, and with nothing else.
+//!
+//! The socket is opened by descriptor and checked through it, and the connection is made
+//! through the same descriptor, so that nothing can be swapped between check and use.
+
+mod directory;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Config, Fault, Given, Service};
+use crate::policy::Permit;
+use crate::refusal::{Refusal, Refused};
+use crate::service::ServiceName;
+use directory::Directory;
+
+/// The services: where their sockets are, and what is different for each.
+#[derive(Debug)]
+pub struct Upstream {
+    socket_dir: Directory,
+    named: BTreeMap<ServiceName, Named>,
+    unnamed: Service,
+    seen: Mutex<HashSet<ServiceName>>,
+    running: Arc<Running>,
+}
+
+/// A service that the configuration names.
+#[derive(Debug)]
+struct Named {
+    settings: Service,
+    /// The directory and file name of a socket that lies elsewhere.
+    elsewhere: Option<(Directory, String)>,
+}
+
+impl Upstream {
+    /// Opens the socket directory and remembers the services whose sockets are there.
+    ///
+    /// # Errors
+    /// The directory cannot be opened, or `/proc`, through which sockets are connected, is
+    /// not there.
+    pub fn open(config: &Config) -> Result<Self, Vec<Fault>> {
+        let Given { value, origin } = &config.socket_dir;
+        let fault = |problem| vec![Fault::new(origin, "socket_dir", problem)];
+        if !Path::new(DESCRIPTORS).is_dir() {
+            return Err(fault(format!(
+                "{DESCRIPTORS} is not there, and sockets can be connected safely only through it; mount /proc"
+            )));
+        }
+        let socket_dir = Directory::at(value);
+        let present = socket_dir.services().map_err(|error| {
+            fault(format!(
+                "{} cannot be opened: {error}; create the directory, or name another",
+                value.display()
+            ))
+        })?;
+        let named = config.services.iter().map(|(name, settings)| {
+            let elsewhere = settings.socket.as_deref().and_then(split);
+            let settings = settings.clone();
+            (
+                name.clone(),
+                Named {
+                    settings,
+                    elsewhere,
+                },
+            )
+        });
+        Ok(Self {
+            socket_dir,
+            named: named.collect(),
+            unnamed: Service::unnamed(&config.limits),
+            seen: Mutex::new(present.into_iter().take(REMEMBERED_SERVICES).collect()),
+            running: Arc::default(),
+        })
+    }
+
+    /// The settings of a service.
+    #[must_use]
+    pub fn settings(&self, service: &ServiceName) -> &Service {
+        self.named
+            .get(service)
+            .map_or(&self.unnamed, |named| &named.settings)
+    }
+
+    /// Names in the socket directory, by which no service can be reached, and why.
+    #[must_use]
+    pub fn unusable(&self) -> Vec<String> {
+        self.socket_dir.unusable()
+    }
+
+    /// How many services have been seen in the socket directory.
+    #[must_use]
+    pub fn present(&self) -> usize {
+        self.seen
+            .lock()
+            .unwrap_or_else(|held| held.into_inner())
+            .len()
+    }
+
+    /// Connects to the service that the permit is for; the permit is used up.
+    ///
+    /// # Errors
+    /// Any refusal of [`crate::refusal::Stage::Upstream`], or [`Refusal::UnknownService`].
+    pub(super) async fn connect(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<Connected, Refused> {
+        let service = permit.service();
+        let named = self.named.get(service);
+        let settings = self.settings(service);
+        let turn = Running::begin(&self.running, service, settings.max_concurrent)?;
+        let opened = match named.and_then(|named| named.elsewhere.as_ref()) {
+            Some((directory, file)) => directory.open_socket(file),
+            None => self.socket_dir.open_socket(&format!("{service}.sock")),
+        };
+        let socket = opened.map_err(|refused| self.told_apart(service, refused))?;
+        self.remember(service);
+        if settings.owner.is_some_and(|owner| owner != socket.owner) {
+            let detail = format_args!("uid {} owns the socket", socket.owner);
+            return Err(Refused::new(Refusal::Owner, detail));
+        }
+        let through = format!("{DESCRIPTORS}/{}", socket.descriptor.as_raw_fd());
+        #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
+        let stream = match timeout_at(deadline, UnixStream::connect(through)).await {
+            Ok(connected) => connected.map_err(|error| Refused::new(Refusal::Connect, error))?,
+            Err(_) => return Err(Refused::new(Refusal::Connect, "timed out")),
+        };
+        if let Some(owner) = settings.owner {
+            // Who called listen(2): the owner of a file says nothing of who has it open.
+            let credentials = stream.peer_cred();
+            let uid = credentials
+                .map_err(|error| Refused::new(Refusal::Owner, error))?
+                .uid();
+            if uid != owner {
+                let detail = format_args!("uid {uid} answers on the socket");
+                return Err(Refused::new(Refusal::Owner, detail));
+            }
+        }
+        Ok(Connected { stream, turn })
+    }
+
+    /// Tells a service that is gone from one that never was.
+    fn told_apart(&self, service: &ServiceName, refused: Refused) -> Refused {
+        let known = self.named.contains_key(service) || {
+            let seen = self.seen.lock().unwrap_or_else(|held| held.into_inner());
+            seen.contains(service)
+        };
+        if refused.refusal == Refusal::Missing && !known {
+            Refusal::UnknownService.into()
+        } else {
+            refused
+        }
+    }
+
+    fn remember(&self, service: &ServiceName) {
+        let mut seen = self.seen.lock().unwrap_or_else(|held| held.into_inner());
+        if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
+            seen.insert(service.clone());
+        }
+    }
+}
+
+/// A connection with a service, and the place among its scrapes that it takes.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: UnixStream,
+    pub(super) turn: Turn,
+}
+
+/// The process's own descriptors as paths; connecting to one connects to what it refers to,
+/// whatever has its name by now. It also lifts the 108 bytes of `sun_path` (unix(7)).
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// More sockets than any host has; a bound, should somebody try.
+const REMEMBERED_SERVICES: usize = 10_000;
+
+fn split(socket: &Path) -> Option<(Directory, String)> {
+    let file = socket.file_name()?.to_str()?.to_owned();
+    Some((Directory::at(socket.parent()?), file))
+}
+
+/// How many scrapes of each service are running.
+#[derive(Debug, Default)]
+struct Running(Mutex<HashMap<ServiceName, usize>>);
+
+impl Running {
+    fn begin(running: &Arc<Self>, service: &ServiceName, most: usize) -> Result<Turn, Refusal> {
+        let mut counts = running.0.lock().unwrap_or_else(|held| held.into_inner());
+        let count = counts.entry(service.clone()).or_insert(0);
+        if *count >= most {
+            return Err(Refusal::Busy);
+        }
+        *count += 1;
+        Ok(Turn {
+            running: Arc::clone(running),
+            service: service.clone(),
+        })
+    }
+}
+
+/// A counted scrape of a service; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    running: Arc<Running>,
+    service: ServiceName,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let counts = self.running.0.lock();
+        let mut counts = counts.unwrap_or_else(|held| held.into_inner());
+        if let Some(count) = counts.get_mut(&self.service) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.service);
+            }
+        }
+    }
+}

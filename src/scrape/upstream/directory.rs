@@ -1,0 +1,252 @@
+//! A directory of sockets, held open, and the one way in which a socket in it is opened.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::escaped::Escaped;
+use crate::refusal::{Refusal, Refused};
+use crate::service::ServiceName;
+
+/// A directory that was opened once. What is put in its place later is not it, unless it is
+/// gone from its path for good.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    held: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+/// A socket, by a descriptor that only names it, after every check that needs no connection.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) descriptor: OwnedFd,
+    pub(super) owner: u32,
+}
+
+impl Directory {
+    /// Names a directory; it is opened when it is first needed.
+    pub(super) fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            held: Mutex::new(None),
+        }
+    }
+
+    /// Opens a socket of this directory by its file name.
+    pub(super) fn open_socket(&self, file: &str) -> Result<Socket, Refused> {
+        match self.open_in(self.hold(), file) {
+            // A service may make its directory anew at every start (RuntimeDirectory=).
+            Err(refused) if refused.refusal == Refusal::Missing => {
+                match self.hold_anew().transpose() {
+                    Some(anew) => self.open_in(anew, file),
+                    None => Err(refused),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_in(&self, directory: io::Result<Arc<OwnedFd>>, file: &str) -> Result<Socket, Refused> {
+        let directory = directory.map_err(|error| refused(&error))?;
+        let descriptor = open_beneath(&directory, file).map_err(|error| refused(&error))?;
+        let found = fs::fstat(&descriptor).map_err(|error| refused(&error.into()))?;
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if kind == FileType::Symlink {
+            return Err(Refused::new(Refusal::Escapes, "it is a symbolic link"));
+        }
+        if kind != FileType::Socket {
+            return Err(Refused::new(
+                Refusal::NotASocket,
+                format_args!("it is a {kind:?}"),
+            ));
+        }
+        // A second link to the same socket may be the one that was meant to be reachable.
+        if found.st_nlink != 1 {
+            let detail = format_args!("it has {} hard links", found.st_nlink);
+            return Err(Refused::new(Refusal::Escapes, detail));
+        }
+        Ok(Socket {
+            descriptor,
+            owner: found.st_uid,
+        })
+    }
+
+    /// The names of the services whose sockets are in the directory.
+    pub(super) fn services(&self) -> io::Result<Vec<ServiceName>> {
+        Ok(self.sockets()?.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Sockets in the directory that cannot be scraped by their names, and why.
+    pub(super) fn unusable(&self) -> Vec<String> {
+        let sockets = self.sockets().unwrap_or_default();
+        sockets.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn sockets(&self) -> io::Result<Vec<Result<ServiceName, String>>> {
+        let mut sockets = Vec::new();
+        let directory = self.hold()?;
+        let readable = fs::openat(
+            &*directory,
+            ".",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        for entry in fs::Dir::new(readable)? {
+            let entry = entry?;
+            let file = entry.file_name().to_bytes();
+            let Some(stem) = file.strip_suffix(b".sock") else {
+                continue;
+            };
+            let name = str::from_utf8(stem).ok();
+            sockets.push(
+                match name.and_then(|name| name.parse::<ServiceName>().ok()) {
+                    Some(name) if name.is_reserved() => Err(format!(
+                        "{}: the name is that of aegis's own metrics; name the socket otherwise",
+                        Escaped(file)
+                    )),
+                    Some(name) => Ok(name),
+                    None => Err(format!(
+                        "{}: {}",
+                        Escaped(file),
+                        crate::service::InvalidServiceName
+                    )),
+                },
+            );
+        }
+        Ok(sockets)
+    }
+
+    fn hold(&self) -> io::Result<Arc<OwnedFd>> {
+        let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
+        if let Some(directory) = &*held {
+            return Ok(Arc::clone(directory));
+        }
+        let directory = Arc::new(self.open()?);
+        *held = Some(Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// Holds the directory that now has the path, if that is another one than before.
+    fn hold_anew(&self) -> io::Result<Option<Arc<OwnedFd>>> {
+        let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
+        let now = Arc::new(self.open()?);
+        if let Some(before) = &*held {
+            let (before, now) = (fs::fstat(before)?, fs::fstat(&now)?);
+            if (before.st_dev, before.st_ino) == (now.st_dev, now.st_ino) {
+                return Ok(None);
+            }
+        }
+        tracing::info!(directory = %self.path.display(), "the directory was made anew");
+        *held = Some(Arc::clone(&now));
+        Ok(Some(now))
+    }
+
+    fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(fs::openat(CWD, &self.path, flags, Mode::empty())?)
+    }
+}
+
+/// Opens a name beneath a directory, following no link of any kind.
+///
+/// `O_PATH` without `O_NOFOLLOW`: with both, openat2 would open a final symbolic link itself
+/// instead of refusing it.
+fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
+        // Kernels before 5.6 and some container runtimes. A file name is one component, so
+        // that only its being a link itself is left to rule out; the caller looks at its type.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(fs::openat(
+            directory,
+            file,
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?),
+        opened => Ok(opened?),
+    }
+}
+
+fn refused(error: &io::Error) -> Refused {
+    let refusal = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => return Refusal::Missing.into(),
+        Some(Errno::LOOP | Errno::XDEV) => Refusal::Escapes,
+        _ => Refusal::Connect,
+    };
+    Refused::new(refusal, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn reason(directory: &Directory, file: &str) -> Option<Refusal> {
+        directory
+            .open_socket(file)
+            .err()
+            .map(|refused| refused.refusal)
+    }
+
+    #[test]
+    fn only_a_socket_with_one_name_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let _listener = UnixListener::bind(at("good.sock")).unwrap();
+        let _linked = UnixListener::bind(at("linked.sock")).unwrap();
+        std::fs::hard_link(at("linked.sock"), at("second.sock")).unwrap();
+        std::os::unix::fs::symlink("good.sock", at("symlink.sock")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at("outside.sock")).unwrap();
+        std::fs::write(at("file.sock"), "").unwrap();
+        std::fs::create_dir(at("folder.sock")).unwrap();
+        let directory = Directory::at(folder.path());
+        let cases = [
+            ("good.sock", None),
+            ("linked.sock", Some(Refusal::Escapes)),
+            ("second.sock", Some(Refusal::Escapes)),
+            ("symlink.sock", Some(Refusal::Escapes)),
+            ("outside.sock", Some(Refusal::Escapes)),
+            ("file.sock", Some(Refusal::NotASocket)),
+            ("folder.sock", Some(Refusal::NotASocket)),
+            ("absent.sock", Some(Refusal::Missing)),
+            ("../good.sock", Some(Refusal::Escapes)),
+            ("/etc/passwd", Some(Refusal::Escapes)),
+        ];
+        for (file, expected) in cases {
+            assert_eq!(reason(&directory, file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_directory_made_anew_is_found_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("services");
+        std::fs::create_dir(&folder).unwrap();
+        let directory = Directory::at(&folder);
+        assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
+        std::fs::remove_dir(&folder).unwrap();
+        assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
+        std::fs::create_dir(&folder).unwrap();
+        let _listener = UnixListener::bind(folder.join("node.sock")).unwrap();
+        assert_eq!(reason(&directory, "node.sock"), None);
+    }
+
+    #[test]
+    fn sockets_with_unusable_names_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["node.sock", "metrics.sock", "-x.sock", "readme.txt"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let directory = Directory::at(folder.path());
+        assert_eq!(directory.services().unwrap(), ["node".parse().unwrap()]);
+        let mut unusable = directory.unusable();
+        unusable.sort();
+        assert!(unusable[0].starts_with("-x.sock: is not a service name"));
+        assert!(unusable[1].starts_with("metrics.sock: the name is that of"));
+        assert_eq!(unusable.len(), 2);
+    }
+}
