@@ -27,7 +27,7 @@ usage: generate.sh [COMMAND] [OPTION]...
       --dns NAME  --uri URI  --email ADDRESS  --ip IP
                            its names; without any, the DNS name NAME
   revoke NAME          mark NAME.pem as revoked; the next crl lists it
-  crl                  write the revocation list crl.pem
+  crl                  write the revocation list crl.pem, in place of the one before
 
   --dir DIR            where the PKI is (default ./pki)
   --days N             days until the certificates (default 30) or the list (default 7) run out
@@ -386,14 +386,12 @@ revoke() {
             say "Revoked $(path "$name.pem") (serial $serial)."
             ;;
     esac
-    renew=''
-    [ ! -e ../crl.pem ] || renew=' --force'
-    say "Next, for aegis to learn of it: $(again crl)$renew"
+    say "Next, for aegis to learn of it: $(again crl)"
 }
 
+# Replaces the list that is there: it says no more than the database, and it runs out.
 crl() {
     enter_existing
-    reserve crl.pem
     quiet_openssl ca -gencrl -crldays "$days" -cert "$ca/ca.pem" -keyfile "$ca/ca.key" -out crl.pem
     chmod 644 crl.pem
     publish ca-db/crlnumber crl.pem
@@ -419,7 +417,7 @@ main() {
     while [ $# -gt 0 ]; do
         case $command:$1 in
             *:--help | *:-h) usage; exit 0 ;;
-            revoke:--force) misuse "revoke replaces no file and takes no --force" ;;
+            revoke:--force | crl:--force) misuse "$command takes no --force" ;;
             *:--force) force=yes; shift; continue ;;
             *:--dir | init:--days | server:--days | client:--days | crl:--days) ;;
             init:--san | server:--san | init:--client-dns | init:--client-uri) ;;

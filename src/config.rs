@@ -62,6 +62,7 @@ impl Config {
         let mut warnings = Vec::new();
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
         let config = read::config(written, warnings, &mut faults);
+        faults.sort_by_key(Fault::line);
         config.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
@@ -231,7 +232,8 @@ impl Overrides {
         if !written.tables("allow", faults).is_empty() {
             warnings.push("--allow-network and --allow-identity take the place of every [[allow]] entry of the file".to_owned());
         }
-        let mut entry = Section::empty("allow[0]");
+        let origin = Origin::Flag("--allow-network");
+        let mut entry = Section::at("allow[0]", origin.clone());
         set_list(
             &mut entry,
             "networks",
@@ -246,7 +248,7 @@ impl Overrides {
         );
         let every_service = vec!["*".to_owned()];
         set_list(&mut entry, "services", "--allow-network", &every_service);
-        let entries = vec![(Origin::Flag("--allow-network"), Value::Table(entry))];
+        let entries = vec![(origin, Value::Table(entry))];
         written.set("allow", "--allow-network", Value::List(entries));
     }
 }

@@ -64,6 +64,15 @@ impl Fault {
             problem: problem.into(),
         }
     }
+
+    /// Where the fault is, for listing faults in the order of the file.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        match self.origin {
+            Origin::File(_, line) => line,
+            Origin::Flag(_) | Origin::Unset => 0,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -73,11 +82,9 @@ impl fmt::Display for Fault {
             key,
             problem,
         } = self;
-        match (origin, key.as_str()) {
-            (origin, "") => write!(f, "{origin}: {problem}"),
-            // The flag's name says which key it is.
-            (Origin::Flag(name), _) => write!(f, "{name}: {problem}"),
-            (origin, key) => write!(f, "{origin}: {key}: {problem}"),
+        match key.as_str() {
+            "" => write!(f, "{origin}: {problem}"),
+            key => write!(f, "{origin}: {key}: {problem}"),
         }
     }
 }

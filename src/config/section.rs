@@ -3,7 +3,7 @@
 //! Reading takes a key out, so that what is left at the end is unknown. Every reading notes
 //! what is wrong and goes on, so that an operator sees all faults of a file at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,9 +65,14 @@ impl Section {
 
     /// Makes an empty table, as for a file that is not there.
     pub(crate) fn empty(path: &str) -> Self {
+        Self::at(path, Origin::Unset)
+    }
+
+    /// Makes an empty table that is to be filled from elsewhere than the file.
+    pub(crate) fn at(path: &str, origin: Origin) -> Self {
         Self {
             path: path.to_owned(),
-            origin: Origin::Unset,
+            origin,
             entries: BTreeMap::new(),
             known: Vec::new(),
         }
@@ -81,10 +86,7 @@ impl Section {
 
     /// The full name of one of the table's keys.
     pub(crate) fn key(&self, key: &str) -> String {
-        match self.path.as_str() {
-            "" => key.to_owned(),
-            path => format!("{path}.{key}"),
-        }
+        full_name(&self.path, key)
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -192,7 +194,8 @@ impl Section {
     /// Ends the reading: whatever is left is unknown, and an error.
     pub(crate) fn finish(self, faults: &mut Vec<Fault>) {
         for (key, (origin, _)) in &self.entries {
-            let known = self.known.join(", ");
+            let known: BTreeSet<&str> = self.known.iter().copied().collect();
+            let known = Vec::from_iter(known).join(", ");
             faults.push(Fault::new(
                 origin,
                 self.key(key),
@@ -204,6 +207,19 @@ impl Section {
     fn take(&mut self, key: &'static str) -> Option<(Origin, Value)> {
         self.known.push(key);
         self.entries.remove(key)
+    }
+}
+
+/// The name of a key with the tables around it; quoted where TOML would need it.
+fn full_name(path: &str, key: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let key = match !key.is_empty() && key.bytes().all(bare) {
+        true => key.to_owned(),
+        false => format!("{key:?}"),
+    };
+    match path {
+        "" => key,
+        path => format!("{path}.{key}"),
     }
 }
 
@@ -245,10 +261,7 @@ impl Place<'_> {
             .iter()
             .map(|(key, value)| {
                 let name = key.get_ref().to_string();
-                let full = match path.as_str() {
-                    "" => name.clone(),
-                    path => format!("{path}.{name}"),
-                };
+                let full = full_name(&path, &name);
                 let origin = self.origin(key.span().start);
                 (name, (origin, self.value(full, value)))
             })

@@ -173,10 +173,12 @@ mod tests {
     use super::*;
 
     fn places(connections: usize, per_address: usize) -> Arc<Places> {
-        let mut limits = Limits::default();
-        limits.connections = connections;
-        limits.connections_per_address = per_address;
-        limits.connection_burst = 8;
+        let limits = Limits {
+            connections,
+            connections_per_address: per_address,
+            connection_burst: 8,
+            ..Limits::default()
+        };
         Arc::new(Places::new(&limits))
     }
 

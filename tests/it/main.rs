@@ -1,2 +1,24 @@
-//! Integration tests.
-fn main() {}
+//! Behaviour of aegis, mostly from outside: the real binary, real TLS, real sockets.
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and says why"
+)]
+
+mod harness;
+
+mod admit;
+mod handshake;
+mod route;
+mod authorize;
+mod upstream;
+mod respond;
+mod hostile_services;
+
+mod life;
+mod config;
+mod documents;
+mod tidy;

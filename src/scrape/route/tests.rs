@@ -48,8 +48,9 @@ fn only_one_plain_segment_is_a_target() {
     for target in REFUSED {
         assert_eq!(get(target, "").unwrap_err(), Refusal::Target, "{target}");
     }
-    for target in ["/node", "/_x", "/getty@tty1.service", "/a..b"] {
-        assert_eq!(get(target, "").unwrap().service.as_str(), &target[1..]);
+    for name in ["node", "_x", "getty@tty1.service", "a..b"] {
+        let asked = get(&format!("/{name}"), "").unwrap();
+        assert_eq!(asked.service.as_str(), name);
     }
     for byte in [0u8, 7, 0x7f, b' '] {
         let mut request = b"GET /no".to_vec();
@@ -233,11 +234,11 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-        let _ = route(&bytes, &Limits::default()).is_ok();
+        drop(route(&bytes, &Limits::default()));
     }
 
     #[test]
     fn no_header_makes_it_panic(line in "[ -~]{0,60}") {
-        let _ = get("/node", &format!("{line}\r\n")).is_ok();
+        drop(get("/node", &format!("{line}\r\n")));
     }
 }

@@ -1,0 +1,418 @@
+//! The configuration: every fault at once, each with its place and its remedy.
+
+use std::process::Output;
+
+use crate::harness::aegis::{command, run};
+use crate::harness::{Aegis, Pki, World, answer};
+
+fn check(world: &World, more: &[&str]) -> Output {
+    let config = world.write_config();
+    let mut command = command();
+    command.args(["check", "--config"]).arg(config).args(more);
+    command.output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn complains(world: &World, expected: &[&str]) {
+    let output = check(world, &[]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for text in expected {
+        assert!(said.contains(text), "no {text:?} in\n{said}");
+    }
+}
+
+#[test]
+fn a_good_configuration_is_ok_and_says_what_it_would_do() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let output = check(&world, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.starts_with("ok: would listen on 127.0.0.1:0, with 1 allow entries and 1 sockets in "),
+        "{said}"
+    );
+}
+
+const BROKEN: &str = r#"listen = ["nowhere", 7]
+sockets = "x"
+[tls]
+cert_file = 5
+min_version = "1.1"
+[[allow]]
+networks = ["10.0.0.1/24", "localhost"]
+identities = []
+services = ["../x"]
+[[allow]]
+networks = ["10.0.0.0/8"]
+identities = ["prometheus"]
+[services."..".params]
+[services.metrics]
+[services.node]
+owner = "nobody-of-that-name"
+timeout = "soon"
+max_body = "1 apple"
+path = "metrics"
+[limits]
+connections = 0
+idle_timeout = 5
+request_head = "1GiB"
+[log]
+level = "loud"
+"#;
+
+/// The line and the start of each fault of [`BROKEN`].
+const FAULTS: &[(usize, &str)] = &[
+    (
+        1,
+        "listen[0]: \"nowhere\" is not an address with a port; write",
+    ),
+    (1, "listen[1]: must be a string, but is a number"),
+    (
+        2,
+        "sockets: unknown key; the keys here are allow, limits, listen, log, services, socket_dir, tls",
+    ),
+    (4, "tls.cert_file: must be a string, but is a number"),
+    (5, "tls.min_version: \"1.1\" is not one of 1.3, 1.2"),
+    (
+        7,
+        "allow[0].networks[0]: \"10.0.0.1/24\" has bits set beyond its prefix; write 10.0.0.0/24",
+    ),
+    (
+        7,
+        "allow[0].networks[1]: \"localhost\" is not a network; write",
+    ),
+    (
+        8,
+        "allow[0].identities: is empty, so that the entry matches nobody",
+    ),
+    (
+        9,
+        "allow[0].services[0]: \"../x\" is not a service pattern; write",
+    ),
+    (
+        10,
+        "allow[1].services: is not set, so that the entry matches nobody",
+    ),
+    (
+        12,
+        "allow[1].identities[0]: \"prometheus\" does not say what kind of name it is; write dns:",
+    ),
+    (14, "services.metrics: is the name of aegis's own metrics"),
+    (
+        16,
+        "services.node.owner: there is no user \"nobody-of-that-name\" here; create it",
+    ),
+    (17, "services.node.timeout: \"soon\" is not a duration"),
+    (
+        18,
+        "services.node.max_body: \"1 apple\" is not a size; write",
+    ),
+    (
+        19,
+        "services.node.path: \"metrics\" is not a path; write it as /metrics",
+    ),
+    (
+        21,
+        "limits.connections: \"0\" is not a whole number above 0",
+    ),
+    (22, "limits.idle_timeout: must be a string, but is a number"),
+    (23, "limits.request_head: \"1GiB\" is out of range"),
+    (
+        25,
+        "log.level: \"loud\" is not one of error, warn, info, debug",
+    ),
+];
+
+#[test]
+fn every_fault_is_said_at_once_with_its_line_and_key() {
+    let world = World::new();
+    std::fs::write(world.path("bad.toml"), BROKEN).unwrap();
+    let path = world.path("bad.toml");
+    let output = run(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    let at = |line: usize| format!("aegis: {}:{line}: ", path.display());
+    for (line, problem) in FAULTS {
+        let whole = at(*line) + problem;
+        assert!(said.contains(&whole), "no {whole:?} in\n{said}");
+    }
+    assert!(said.contains("tls.key_file: is not set and has no default; write key_file under [tls], or give --tls-key"), "{said}");
+    assert!(
+        said.contains("services.\"..\": \"..\" is not a service name"),
+        "{said}"
+    );
+    assert!(
+        said.trim_end().ends_with("errors in the configuration"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_closes_the_door_by_default_is_an_error_and_never_everyone() {
+    let mut world = World::new();
+    world.settings.allow = String::new();
+    complains(
+        &world,
+        &["there is no [[allow]] entry, so that nobody could scrape"],
+    );
+    world.settings.allow =
+        "[[allow]]\nnetworks = []\nidentities = [\"*\"]\nservices = [\"*\"]".to_owned();
+    complains(&world, &["allow[0].networks: is empty"]);
+    world.settings.allow = "[[allow]]\nidentities = [\"*\"]\nservices = [\"*\"]".to_owned();
+    complains(&world, &["allow[0].networks: is not set"]);
+}
+
+#[test]
+fn broken_toml_is_said_with_its_line() {
+    let mut world = World::new();
+    world.settings.rest = "[log\nlevel = \"info\"".to_owned();
+    complains(&world, &["is not TOML"]);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let world = World::new();
+    let broken = |name: &str, text: &str, expected: &[&str]| {
+        let path = world.path(name);
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(&path, text).unwrap();
+        complains(&world, expected);
+        std::fs::write(&path, before).unwrap();
+    };
+    let other = Pki::new();
+    broken(
+        "ca.pem",
+        "",
+        &["tls.client_ca_file: ", "ca.pem holds no certificate in PEM"],
+    );
+    broken(
+        "ca.pem",
+        "-----BEGIN CERTIFICATE-----\nMII",
+        &["tls.client_ca_file: "],
+    );
+    broken(
+        "server.pem",
+        "junk",
+        &["tls.cert_file: ", "holds no certificate in PEM"],
+    );
+    broken(
+        "server.key",
+        "junk",
+        &["tls.key_file: ", "holds no unencrypted private key"],
+    );
+    broken(
+        "server.key",
+        &other.server().key.serialize_pem(),
+        &[
+            "server.key is not the key of the certificate in ",
+            "server.pem",
+        ],
+    );
+    let leaf = std::fs::read_to_string(world.path("server.pem")).unwrap();
+    broken(
+        "ca.pem",
+        &leaf,
+        &["holds a certificate (CN=leaf) that is no CA; it needs basicConstraints"],
+    );
+    let mut missing = World::new();
+    missing.settings.tls = r#"client_crl_files = ["absent.pem", "services"]"#.to_owned();
+    complains(
+        &missing,
+        &[
+            "absent.pem cannot be read: No such file",
+            "services cannot be read: it is not a regular file",
+        ],
+    );
+    std::fs::write(missing.path("absent.pem"), "junk").unwrap();
+    complains(&missing, &["absent.pem holds no CRL that can be read"]);
+}
+
+#[test]
+fn an_expired_server_certificate_or_ca_is_an_error() {
+    let world = World::new();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let past = std::time::SystemTime::now() - day;
+    let expired = world
+        .pki
+        .client_with(|params| params.not_after = past.into());
+    expired.write(world.folder.path(), "server");
+    complains(
+        &world,
+        &[
+            "tls.cert_file: ",
+            "is valid only from",
+            "renew it, or set the clock",
+        ],
+    );
+}
+
+#[test]
+fn a_fifo_in_place_of_a_file_does_not_block() {
+    let world = World::new();
+    std::fs::remove_file(world.path("ca.pem")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.path("ca.pem"))
+        .status();
+    assert!(made.unwrap().success());
+    complains(&world, &["ca.pem cannot be read: it is not a regular file"]);
+}
+
+#[test]
+fn a_socket_directory_that_is_not_there_is_an_error() {
+    let world = World::new();
+    std::fs::remove_dir(world.path("services")).unwrap();
+    complains(
+        &world,
+        &[
+            "socket_dir: ",
+            "cannot be opened: No such file",
+            "create the directory",
+        ],
+    );
+}
+
+#[test]
+fn serve_does_not_start_on_a_fault_and_says_the_same_as_check() {
+    let mut world = World::new();
+    world.settings.limits = "connections = -1".to_owned();
+    let config = world.write_config();
+    let serve = run(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(serve.status.code(), Some(78));
+    assert_eq!(stderr(&serve), stderr(&check(&world, &[])));
+}
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it() {
+    let world = World::new();
+    let aegis = world.start();
+    let taken = aegis.address().to_string();
+    let config = world.write_config();
+    let second = run(&[
+        "serve",
+        "--config",
+        config.to_str().unwrap(),
+        "--listen",
+        &taken,
+    ]);
+    assert_eq!(second.status.code(), Some(78));
+    let said = stderr(&second);
+    assert!(
+        said.contains(&format!(
+            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use"
+        )),
+        "{said}"
+    );
+}
+
+#[test]
+fn flags_go_over_the_environment_and_the_environment_over_the_file() {
+    let mut world = World::new();
+    world.settings.rest = "[log]\nlevel = \"file\"\n".to_owned();
+    let config = world.write_config();
+    let said = |environment: Option<&str>, flag: Option<&str>| {
+        let mut command = command();
+        command.args(["check", "--config"]).arg(&config);
+        command.envs(environment.map(|value| ("AEGIS_LOG_LEVEL", value)));
+        command.args(flag.map(|value| format!("--log-level={value}")));
+        stderr(&command.output().unwrap())
+    };
+    assert!(said(None, None).contains("\"file\" is not one of"));
+    assert!(
+        said(Some("environment"), None)
+            .contains("--log-level: log.level: \"environment\" is not one of")
+    );
+    assert!(
+        said(Some("environment"), Some("flag"))
+            .contains("--log-level: log.level: \"flag\" is not one of")
+    );
+    assert_eq!(said(Some("environment"), Some("info")), "");
+}
+
+#[test]
+fn everything_can_be_given_by_flags_with_the_names_of_before_too() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let mut command = command();
+    command.args(["serve", "--hostport", "127.0.0.1:0", "--sockdir"]);
+    command.arg(world.path("services"));
+    for (flag, file) in [
+        ("--tls-cert", "server.pem"),
+        ("--tls-key", "server.key"),
+        ("--client-ca", "ca.pem"),
+    ] {
+        command.arg(flag).arg(world.path(file));
+    }
+    command.args([
+        "--allow-network",
+        "127.0.0.1,::1",
+        "--allow-identity",
+        "dns:*.example.org",
+    ]);
+    let aegis = Aegis::spawn(command);
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+    aegis.logged(&["scraped", "entry=\"--allow-network\""]);
+}
+
+#[test]
+fn entries_by_flags_take_the_place_of_the_file_s_and_need_both_columns() {
+    let world = World::new();
+    let only_networks = check(&world, &["--allow-network", "192.0.2.0/24"]);
+    assert_eq!(only_networks.status.code(), Some(78));
+    assert!(
+        stderr(&only_networks).contains("allow[0].identities: is not set"),
+        "{}",
+        stderr(&only_networks)
+    );
+    let both = check(
+        &world,
+        &["--allow-network", "192.0.2.0/24", "--allow-identity", "*"],
+    );
+    let said = String::from_utf8(both.stdout).unwrap();
+    assert!(
+        said.contains("warning: --allow-network and --allow-identity take the place of"),
+        "{said}"
+    );
+    assert!(said.contains("with 1 allow entries"), "{said}");
+}
+
+#[test]
+fn what_is_allowed_but_dangerous_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut world = World::new();
+    world.settings.allow = crate::harness::allow(r#""0.0.0.0/0""#, r#""*""#, r#""*""#);
+    std::fs::write(world.socket("metrics"), "").unwrap();
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(world.path("server.key"), open).unwrap();
+    let output = check(&world, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for warning in [
+        "0.0.0.0/0 admits every address",
+        "server.key: every user of this host can use",
+        "metrics.sock: the name is that of",
+    ] {
+        assert!(said.contains(warning), "no {warning:?} in\n{said}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_version_and_help_with_0() {
+    for (arguments, code) in [
+        (&["serve", "--colour"][..], 2),
+        (&["sever"][..], 2),
+        (&[][..], 2),
+        (&["--version"][..], 0),
+        (&["--help"][..], 0),
+        (&["serve", "--help"][..], 0),
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+    let version = String::from_utf8(run(&["--version"]).stdout).unwrap();
+    assert_eq!(version, format!("aegis {}\n", env!("CARGO_PKG_VERSION")));
+}

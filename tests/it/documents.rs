@@ -1,0 +1,1 @@
+//! What documents, scripts and shipped files say is what aegis does.

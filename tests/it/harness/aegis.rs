@@ -1,0 +1,184 @@
+//! The real binary, its log read as it is written.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use super::PATIENCE;
+
+/// A running `aegis serve`; dropping it kills it.
+pub struct Aegis {
+    child: Child,
+    log: Arc<Log>,
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    more: Condvar,
+}
+
+/// The command with nothing of the tester's environment in it.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AEGIS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
+}
+
+impl Aegis {
+    pub fn start(config: &Path, more: &[&str]) -> Self {
+        let mut command = command();
+        command.args(["serve", "--log-level", "debug", "--config"]);
+        command.arg(config).args(more);
+        Self::spawn(command)
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Log::default());
+        let (stderr, reader) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                reader.lines.lock().unwrap().0.push(line);
+                reader.more.notify_all();
+            }
+            reader.lines.lock().unwrap().1 = true;
+            reader.more.notify_all();
+        });
+        let mut aegis = Self {
+            child,
+            log,
+            addresses: Vec::new(),
+        };
+        let ready = aegis.logged(&["ready"]);
+        let listen = field(&ready, "listen").unwrap();
+        aegis.addresses = listen
+            .split(' ')
+            .map(|address| address.parse().unwrap())
+            .collect();
+        aegis
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a log line with all of these texts.
+    pub fn logged(&self, texts: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            let (seen, ended) = &*lines;
+            if let Some(line) = seen
+                .iter()
+                .find(|line| texts.iter().all(|text| line.contains(text)))
+            {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if *ended || left.is_zero() {
+                let seen = seen.join("\n");
+                drop(lines);
+                panic!("no line with {texts:?} in the log:\n{seen}");
+            }
+            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Waits for a log line with this stage and reason, and gives it.
+    pub fn refused(&self, stage: &str, reason: &str) -> String {
+        self.logged(&[
+            &format!("stage=\"{stage}\""),
+            &format!("reason=\"{reason}\""),
+        ])
+    }
+
+    /// All lines so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.clone()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        // The log's end comes with the process's; waiting on it needs no polling.
+        let mut lines = self.log.lines.lock().unwrap();
+        while !lines.1 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(lines);
+                panic!("it did not end");
+            }
+            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
+        }
+        drop(lines);
+        self.child.wait().unwrap()
+    }
+
+    /// A figure of `/proc/PID/status`, in KiB.
+    pub fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(figure))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How many descriptors are open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+}
+
+impl Drop for Aegis {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("the log of aegis:\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+/// The value of a quoted field of a log line.
+pub fn field(line: &str, name: &str) -> Option<String> {
+    let (_, after) = line.split_once(&format!("{name}=\""))?;
+    after.split_once('"').map(|(value, _)| value.to_owned())
+}

@@ -1,0 +1,123 @@
+//! What every test stands on: a PKI, services, the real binary and scrapers, all its own.
+
+pub mod aegis;
+pub mod pki;
+pub mod scraper;
+pub mod service;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use aegis::Aegis;
+pub use pki::{Certified, Pki};
+pub use scraper::{Connection, Scraper};
+pub use service::Service;
+
+/// How long a test waits for what must happen. Far beyond what it takes, even under load.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The name that the policy of [`World::start`] admits.
+pub const PROMETHEUS: &str = "prometheus.example.org";
+
+/// A host with aegis: a folder with certificates, a socket directory and a configuration.
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub pki: Pki,
+    pub settings: Settings,
+}
+
+/// What differs between the configurations of tests.
+pub struct Settings {
+    pub listen: String,
+    pub allow: String,
+    /// Keys below `[tls]`, after the files.
+    pub tls: String,
+    pub limits: String,
+    /// Tables at the end of the file.
+    pub rest: String,
+}
+
+impl World {
+    /// A world in which Prometheus, from this host, may scrape every service.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("services")).unwrap();
+        let pki = Pki::new();
+        pki.server().write(folder.path(), "server");
+        std::fs::write(folder.path().join("ca.pem"), pki.ca_pem()).unwrap();
+        Self {
+            folder,
+            pki,
+            settings: Settings {
+                listen: r#"["127.0.0.1:0"]"#.to_owned(),
+                allow: allow(
+                    r#""127.0.0.1/32", "::1/128""#,
+                    &format!(r#""dns:{PROMETHEUS}""#),
+                    r#""*""#,
+                ),
+                tls: String::new(),
+                limits: String::new(),
+                rest: String::new(),
+            },
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn socket(&self, service: &str) -> PathBuf {
+        self.path("services").join(format!("{service}.sock"))
+    }
+
+    /// Writes the configuration and gives its path.
+    pub fn write_config(&self) -> PathBuf {
+        let Settings {
+            listen,
+            allow,
+            tls,
+            limits,
+            rest,
+        } = &self.settings;
+        let text = format!(
+            "listen = {listen}\nsocket_dir = \"services\"\n\n[tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"ca.pem\"\n{tls}\n{allow}\n[limits]\n{limits}\n{rest}\n"
+        );
+        let path = self.path("aegis.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Starts aegis and waits until it is ready.
+    pub fn start(&self) -> Aegis {
+        Aegis::start(&self.write_config(), &[])
+    }
+
+    /// A service that answers every request with these bytes and hangs up.
+    pub fn service(&self, name: &str, answer: impl Into<Vec<u8>>) -> Service {
+        Service::answering(&self.socket(name), answer.into())
+    }
+
+    /// A scraper with the certificate that the policy admits.
+    pub fn prometheus(&self, aegis: &Aegis) -> Scraper {
+        self.scraper(aegis, Some(&self.pki.client()))
+    }
+
+    pub fn scraper(&self, aegis: &Aegis, certificate: Option<&Certified>) -> Scraper {
+        Scraper::new(aegis.address(), &self.pki, certificate)
+    }
+}
+
+/// One `[[allow]]` entry.
+pub fn allow(networks: &str, identities: &str, services: &str) -> String {
+    format!(
+        "[[allow]]\nnetworks = [{networks}]\nidentities = [{identities}]\nservices = [{services}]\n"
+    )
+}
+
+/// A whole answer with a length.
+pub fn answer(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

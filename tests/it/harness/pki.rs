@@ -1,0 +1,194 @@
+//! Throw-away certificates, made for each test.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::PROMETHEUS;
+
+/// A CA.
+pub struct Pki {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key and what stands between it and the CA.
+pub struct Certified {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: KeyPair,
+    pub serial: String,
+}
+
+impl Pki {
+    pub fn new() -> Self {
+        Self::named("aegis test CA")
+    }
+
+    /// A CA of this name; two of one name are still two.
+    pub fn named(name: &str) -> Self {
+        let params = ca_params(name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    /// A CA below this one.
+    pub fn intermediate(&self) -> Self {
+        let params = ca_params("aegis test intermediate");
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
+        Self { issuer }
+    }
+
+    pub fn ca_pem(&self) -> String {
+        self.issuer.as_ref().pem()
+    }
+
+    pub fn ca_der(&self) -> CertificateDer<'static> {
+        self.issuer.as_ref().der().clone()
+    }
+
+    /// The server's certificate, for every name of this host.
+    pub fn server(&self) -> Certified {
+        self.leaf(|params| {
+            params.subject_alt_names = vec![dns("localhost"), ip("127.0.0.1"), ip("::1")];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    /// The certificate of the scraper that tests admit.
+    pub fn client(&self) -> Certified {
+        self.client_with(|_| {})
+    }
+
+    /// As [`Pki::client`], with something changed.
+    pub fn client_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Certified {
+        self.leaf(|params| {
+            params.subject_alt_names = vec![dns(PROMETHEUS)];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            change(params);
+        })
+    }
+
+    fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Certified {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let serial: [u8; 8] = std::array::from_fn(|_| rand_byte() & 0x7f | 1);
+        params.serial_number = Some(serial.to_vec().into());
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let serial = serial.iter().map(|byte| format!("{byte:02X}")).collect();
+        Certified {
+            chain: vec![certificate.der().clone()],
+            key,
+            serial,
+        }
+    }
+
+    /// A CRL of this CA that lists one certificate.
+    pub fn crl_revoking(&self, revoked: &Certified, next_update: Duration) -> String {
+        let now = std::time::SystemTime::now();
+        let serial = data_encoding::HEXUPPER
+            .decode(revoked.serial.as_bytes())
+            .unwrap();
+        let entry = rcgen::RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(7200)).into(),
+            next_update: (now - Duration::from_secs(3600) + next_update).into(),
+            crl_number: vec![1].into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![entry],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+impl Certified {
+    /// A certificate that vouches for itself.
+    pub fn self_signed() -> Self {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![dns(PROMETHEUS)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            chain: vec![certificate.der().clone()],
+            key,
+            serial: String::new(),
+        }
+    }
+
+    /// Sends these along, as what leads from the leaf to the CA.
+    pub fn with_chain(mut self, above: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        self.chain.extend(above);
+        self
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`.
+    pub fn write(&self, folder: &Path, name: &str) {
+        use std::io::Write as _;
+        let encode = |der: &CertificateDer<'_>| {
+            let body = data_encoding::BASE64.encode(der);
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        let pem: String = self.chain.iter().map(encode).collect();
+        std::fs::write(folder.join(format!("{name}.pem")), pem).unwrap();
+        let key_file = folder.join(format!("{name}.key"));
+        drop(std::fs::remove_file(&key_file));
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(key_file)
+            .unwrap();
+        file.write_all(self.key.serialize_pem().as_bytes()).unwrap();
+    }
+
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
+    }
+}
+
+pub fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+pub fn uri(name: &str) -> SanType {
+    SanType::URI(name.try_into().unwrap())
+}
+
+pub fn ip(address: &str) -> SanType {
+    SanType::IpAddress(address.parse().unwrap())
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn rand_byte() -> u8 {
+    let mut byte = [0];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut byte)
+        .unwrap();
+    byte[0]
+}

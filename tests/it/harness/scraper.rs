@@ -1,0 +1,223 @@
+//! A scraper that speaks TLS and HTTP by hand, so that tests see every byte.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::{Certified, PATIENCE, Pki};
+
+/// Makes connections with one certificate, or with none.
+#[derive(Clone)]
+pub struct Scraper {
+    pub address: SocketAddr,
+    pub tls: Arc<ClientConfig>,
+}
+
+impl Scraper {
+    pub fn new(address: SocketAddr, trusts: &Pki, certificate: Option<&Certified>) -> Self {
+        let mut tls = client_config(trusts, certificate, rustls::DEFAULT_VERSIONS);
+        tls.resumption = Resumption::disabled();
+        Self {
+            address,
+            tls: Arc::new(tls),
+        }
+    }
+
+    /// Connects and makes the handshake; what TLS 1.3 refuses shows with the first answer.
+    pub fn connect(&self) -> io::Result<Connection> {
+        let tcp = connect(self.address)?;
+        let name = ServerName::from(self.address.ip());
+        let tls = ClientConnection::new(Arc::clone(&self.tls), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(tls, tcp);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Connection {
+            stream,
+            read: Vec::new(),
+        })
+    }
+
+    /// Scrapes once over a connection of its own.
+    pub fn get(&self, target: &str) -> Answer {
+        self.try_get(target).unwrap()
+    }
+
+    pub fn try_get(&self, target: &str) -> io::Result<Answer> {
+        let mut connection = self.connect()?;
+        connection.get(target)
+    }
+}
+
+/// A plain TCP connection that gives up after [`PATIENCE`].
+#[expect(clippy::disallowed_methods, reason = "the scraper's side")]
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+pub fn client_config(
+    trusts: &Pki,
+    certificate: Option<&Certified>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusts.ca_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots);
+    match certificate {
+        Some(certificate) => builder
+            .with_client_auth_cert(certificate.chain.clone(), certificate.private_key())
+            .unwrap(),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+/// A connection to aegis.
+pub struct Connection {
+    pub stream: StreamOwned<ClientConnection, TcpStream>,
+    read: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Connection {
+    pub fn get(&mut self, target: &str) -> io::Result<Answer> {
+        self.ask("GET", target, "")
+    }
+
+    /// Sends a request, with more headers if given, and reads the answer.
+    pub fn ask(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Answer> {
+        self.send(
+            format!("{method} {target} HTTP/1.1\r\nHost: aegis\r\n{headers}\r\n").as_bytes(),
+        )?;
+        self.answer(method == "HEAD")
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// Reads an answer; it is an error if the answer breaks off.
+    pub fn answer(&mut self, head_alone: bool) -> io::Result<Answer> {
+        let mut body = Vec::new();
+        let mut answer =
+            self.answer_into(head_alone, &mut |bytes| body.extend_from_slice(bytes))?;
+        answer.body = body;
+        Ok(answer)
+    }
+
+    /// Reads an answer whose body goes elsewhere, in pieces.
+    pub fn answer_into(
+        &mut self,
+        head_alone: bool,
+        body: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Answer> {
+        let head = self.until(b"\r\n\r\n")?;
+        let head = String::from_utf8(head).map_err(io::Error::other)?;
+        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
+        let answer = Answer {
+            status: status.ok_or_else(|| io::Error::other(head.clone()))?,
+            head,
+            body: Vec::new(),
+        };
+        if head_alone {
+            return Ok(answer);
+        }
+        if answer.header("Transfer-Encoding") == Some("chunked") {
+            loop {
+                let line = self.until(b"\r\n")?;
+                let line = String::from_utf8(line).map_err(io::Error::other)?;
+                let size = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+                self.exactly(size, body)?;
+                let mut end = Vec::new();
+                self.exactly(2, &mut |bytes| end.extend_from_slice(bytes))?;
+                assert_eq!(end, b"\r\n");
+                if size == 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        let length = answer
+            .header("Content-Length")
+            .and_then(|text| text.parse().ok());
+        self.exactly(length.ok_or_else(|| io::Error::other("no length"))?, body)?;
+        Ok(answer)
+    }
+
+    /// Whether the other side has closed and nothing more was said.
+    pub fn is_closed(&mut self) -> bool {
+        self.read.is_empty() && !matches!(self.more(), Ok(1..))
+    }
+
+    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self
+                .read
+                .windows(end.len())
+                .position(|window| window == end)
+            {
+                let rest = self.read.split_off(at + end.len());
+                return Ok(std::mem::replace(&mut self.read, rest));
+            }
+            self.at_least_one_more()?;
+        }
+    }
+
+    fn exactly(&mut self, mut size: usize, body: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        while size > 0 {
+            if self.read.is_empty() {
+                self.at_least_one_more()?;
+            }
+            let rest = self.read.split_off(size.min(self.read.len()));
+            let piece = std::mem::replace(&mut self.read, rest);
+            size -= piece.len();
+            body(&piece);
+        }
+        Ok(())
+    }
+
+    fn at_least_one_more(&mut self) -> io::Result<()> {
+        match self.more()? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn more(&mut self) -> io::Result<usize> {
+        let mut piece = [0; 65536];
+        let size = self.stream.read(&mut piece)?;
+        self.read.extend_from_slice(&piece[..size]);
+        Ok(size)
+    }
+}

@@ -1,0 +1,322 @@
+//! Stage 6 against services that break, lie, hang or never end: each fails visibly, and alone.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
+use crate::harness::service::until_closed;
+use crate::harness::{Aegis, Scraper, Service, World, answer};
+
+struct Stage {
+    world: World,
+    aegis: Aegis,
+}
+
+fn stage(limits: &str) -> Stage {
+    let mut world = World::new();
+    world.settings.limits = limits.to_owned();
+    let aegis = world.start();
+    Stage { world, aegis }
+}
+
+impl Stage {
+    fn scraper(&self) -> Scraper {
+        self.world.prometheus(&self.aegis)
+    }
+
+    /// The scrape must fail with this status and reason, and leave the connection good.
+    fn fails(
+        &self,
+        service: impl Fn(&mut UnixStream) + Send + Sync + 'static,
+        status: u16,
+        reason: &str,
+    ) {
+        let _bad = Service::with(&self.world.socket("bad"), service);
+        let mut connection = self.scraper().connect().unwrap();
+        let answer = connection.get("/bad").unwrap();
+        assert_eq!(
+            (answer.status, answer.header("Aegis-Reason")),
+            (status, Some(reason))
+        );
+        assert!(self.aegis.refused("respond", reason).contains(" WARN "));
+        let _good = self.world.service("good", crate::harness::answer("up 1\n"));
+        assert_eq!(connection.get("/good").unwrap().text(), "up 1\n");
+    }
+
+    /// The scrape must break off in the middle of its body, for this reason.
+    fn breaks_off(&self, service: impl Fn(&mut UnixStream) + Send + Sync + 'static, reason: &str) {
+        let _bad = Service::with(&self.world.socket("bad"), service);
+        let mut connection = self.scraper().connect().unwrap();
+        let broken = connection.get("/bad").unwrap_err();
+        assert_eq!(broken.kind(), std::io::ErrorKind::UnexpectedEof, "{broken}");
+        self.aegis.refused("respond", reason);
+        let own = self.scraper().get("/metrics").text();
+        let counted = format!(
+            r#"aegis_scrape_failures_total{{service="bad",stage="respond",reason="{reason}"}} 1"#
+        );
+        assert!(own.contains(&counted), "{own}");
+    }
+}
+
+fn says(bytes: &'static str) -> impl Fn(&mut UnixStream) + Send + Sync + 'static {
+    move |stream| drop(stream.write_all(bytes.as_bytes()))
+}
+
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[test]
+fn another_status_than_200_is_a_failed_scrape_and_its_body_stays_inside() {
+    for status in [
+        "500 Oops",
+        "404 Not Found",
+        "204 No Content",
+        "206 Partial",
+        "401 Who",
+    ] {
+        let said = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nsecret"
+        );
+        let stage = stage("");
+        stage.fails(
+            move |stream| drop(stream.write_all(said.as_bytes())),
+            502,
+            "status",
+        );
+    }
+}
+
+#[test]
+fn a_redirect_is_a_failed_scrape() {
+    let stage = stage("");
+    let redirect =
+        "HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n";
+    stage.fails(says(redirect), 502, "status");
+    assert!(
+        stage
+            .aegis
+            .refused("respond", "status")
+            .contains("status 302")
+    );
+}
+
+#[test]
+fn what_is_not_metrics_is_refused() {
+    let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>";
+    stage("").fails(says(html), 502, "content_type");
+    let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    stage("").fails(says(json), 502, "content_type");
+}
+
+#[test]
+fn an_answer_without_a_type_is_passed_on_without_one() {
+    let stage = stage("");
+    let said = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nup 1\n";
+    let _service = Service::with(&stage.world.socket("node"), says(said));
+    let got = stage.scraper().get("/node");
+    assert_eq!((got.status, got.header("Content-Type")), (200, None));
+}
+
+#[test]
+fn answers_that_are_not_http_or_have_no_clear_end_are_malformed() {
+    for said in [
+        "220 smtp ready\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nup 1\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nup 1\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\n",
+        // It ends with the connection: nothing tells it from one whose service crashed.
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nup 1\n",
+        "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nup 1\n",
+    ] {
+        stage("").fails(says(said), 502, "malformed");
+    }
+}
+
+#[test]
+fn a_service_that_hangs_up_before_its_answer_is_named() {
+    stage("").fails(|_| {}, 502, "hung_up");
+    stage("").fails(says("HTTP/1.1 200 OK\r\nContent-Le"), 502, "hung_up");
+    // Nothing of the body has come yet, so that there still is a status to say it by.
+    let said = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\n";
+    stage("").fails(says(said), 502, "hung_up");
+}
+
+#[test]
+fn a_body_that_breaks_off_never_looks_whole() {
+    let short = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\nup 1\n";
+    stage("").breaks_off(says(short), "hung_up");
+    stage("").breaks_off(
+        |stream| drop(write!(stream, "{CHUNKED}5\r\nup 1\n\r\n")),
+        "hung_up",
+    );
+    stage("").breaks_off(
+        |stream| drop(write!(stream, "{CHUNKED}5\r\nup 1\n\r\n5\r\nup")),
+        "hung_up",
+    );
+}
+
+#[test]
+fn a_malformed_chunk_breaks_the_body_off() {
+    stage("").breaks_off(
+        |stream| drop(write!(stream, "{CHUNKED}5\r\nup 1\n\r\nzz\r\n")),
+        "malformed",
+    );
+}
+
+#[test]
+fn a_length_that_is_too_short_ends_the_body_where_it_says() {
+    let stage = stage("");
+    let said = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\nHTTP/1.1 200 OK\r\n";
+    let _service = Service::with(&stage.world.socket("node"), says(said));
+    let mut connection = stage.scraper().connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
+    assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
+}
+
+#[test]
+fn a_silent_service_times_out_in_time_for_the_scraper_to_hear_of_it() {
+    let stage = stage("");
+    let _bad = Service::with(&stage.world.socket("bad"), until_closed);
+    let mut connection = stage.scraper().connect().unwrap();
+    let headers = "X-Prometheus-Scrape-Timeout-Seconds: 0.6\r\n";
+    let answer = connection.ask("GET", "/bad", headers).unwrap();
+    assert_eq!(
+        (answer.status, answer.header("Aegis-Reason")),
+        (504, Some("timeout"))
+    );
+    stage.aegis.refused("respond", "timeout");
+}
+
+#[test]
+fn a_service_that_stops_in_the_middle_times_out() {
+    let limits = r#"scrape_timeout = "400ms""#;
+    stage(limits).breaks_off(
+        |stream| {
+            write!(stream, "{CHUNKED}5\r\nup 1\n\r\n").unwrap();
+            until_closed(stream);
+        },
+        "timeout",
+    );
+}
+
+#[test]
+fn a_service_that_drips_does_not_outlive_its_deadline() {
+    let drip = |stream: &mut UnixStream| {
+        drop(stream.write_all(CHUNKED.as_bytes()));
+        // It ends when aegis hangs up.
+        while stream.write_all(b"1\r\n#\r\n").is_ok() {
+            std::thread::yield_now();
+        }
+    };
+    stage(r#"scrape_timeout = "400ms""#).breaks_off(drip, "timeout");
+    let head = |stream: &mut UnixStream| {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\n"));
+        while stream.write_all(b"X").is_ok() {
+            std::thread::yield_now();
+        }
+    };
+    stage("").fails(head, 502, "too_large");
+}
+
+#[test]
+fn an_endless_body_is_cut_at_its_cap() {
+    let endless = |stream: &mut UnixStream| {
+        drop(stream.write_all(CHUNKED.as_bytes()));
+        let chunk = format!("2710\r\n{}\r\n", "#".repeat(10_000));
+        while stream.write_all(chunk.as_bytes()).is_ok() {}
+    };
+    stage(r#"response_body = "1MiB""#).breaks_off(endless, "too_large");
+}
+
+#[test]
+fn a_body_that_says_it_is_too_large_is_refused_before_it_begins() {
+    let said = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1048577\r\n\r\n#";
+    stage(r#"response_body = "1MiB""#).fails(says(said), 502, "too_large");
+}
+
+#[test]
+fn a_head_beyond_its_bound_is_too_large() {
+    let head = |stream: &mut UnixStream| {
+        let header = format!("X: {}\r\n", "x".repeat(10_000));
+        drop(write!(
+            stream,
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            header.repeat(7)
+        ));
+    };
+    stage("").fails(head, 502, "too_large");
+}
+
+#[test]
+fn endless_informational_answers_end_by_the_deadline() {
+    let flood = |stream: &mut UnixStream| {
+        while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+    };
+    stage(r#"scrape_timeout = "400ms""#).fails(flood, 504, "timeout");
+}
+
+#[test]
+fn a_scraper_that_stops_reading_is_cut_off() {
+    let mut world = World::new();
+    world.settings.limits = r#"stall_timeout = "400ms""#.to_owned();
+    let _service = Service::with(&world.socket("endless"), |stream| {
+        drop(stream.write_all(CHUNKED.as_bytes()));
+        let chunk = format!("2710\r\n{}\r\n", "#".repeat(10_000));
+        while stream.write_all(chunk.as_bytes()).is_ok() {}
+    });
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    connection
+        .send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    aegis.refused("respond", "stalled");
+}
+
+#[test]
+fn a_scraper_that_leaves_frees_the_service() {
+    let mut world = World::new();
+    world.settings.rest = "[services.endless]\nmax_concurrent = 1\n".to_owned();
+    let _service = Service::with(&world.socket("endless"), |stream| {
+        drop(stream.write_all(CHUNKED.as_bytes()));
+        let chunk = format!("2710\r\n{}\r\n", "#".repeat(10_000));
+        while stream.write_all(chunk.as_bytes()).is_ok() {}
+    });
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut connection = scraper.connect().unwrap();
+    connection
+        .send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    drop(connection);
+    aegis.refused("respond", "abandoned");
+}
+
+#[test]
+fn one_hung_service_costs_the_others_nothing() {
+    let world = World::new();
+    let hung = Service::with(&world.socket("hung"), until_closed);
+    let services: Vec<_> = (0..10)
+        .map(|number| world.service(&format!("good{number}"), answer("up 1\n")))
+        .collect();
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut waiting: Vec<_> = (0..4).map(|_| scraper.connect().unwrap()).collect();
+    for connection in &mut waiting {
+        connection
+            .send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+    }
+    hung.asked(4);
+    let scrapes: Vec<_> = (0..services.len())
+        .map(|number| {
+            let scraper = scraper.clone();
+            std::thread::spawn(move || {
+                let mut connection = scraper.connect().unwrap();
+                (0..20).all(|_| connection.get(&format!("/good{number}")).unwrap().status == 200)
+            })
+        })
+        .collect();
+    assert!(scrapes.into_iter().all(|scrape| scrape.join().unwrap()));
+}

@@ -1,0 +1,192 @@
+//! The life of the process: ready, serve, drain.
+
+use std::io::Write as _;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use crate::harness::aegis::command;
+use crate::harness::service::until_closed;
+use crate::harness::{Aegis, Service, World, answer};
+
+#[test]
+fn the_ready_line_names_the_real_ports() {
+    let mut world = World::new();
+    world.settings.listen = r#"["127.0.0.1:0", "[::1]:0"]"#.to_owned();
+    let aegis = world.start();
+    assert_eq!(aegis.addresses().len(), 2);
+    assert!(aegis.addresses().iter().all(|address| address.port() != 0));
+    // Ready means ready: what connects from now on is served.
+    assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+}
+
+/// A service that begins an answer, and ends it when it is told to.
+fn held(world: &World, name: &str) -> (Service, mpsc::Sender<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let service = Service::with(&world.socket(name), move |stream| {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nup 1\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        if released.lock().unwrap().recv().is_ok() {
+            stream.write_all(b"up 2\n").unwrap();
+        }
+    });
+    (service, release)
+}
+
+#[test]
+fn a_scrape_in_flight_ends_whole_after_sigterm_and_idle_connections_close() {
+    let world = World::new();
+    let (service, release) = held(&world, "held");
+    let mut aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut idle = scraper.connect().unwrap();
+    assert_eq!(idle.get("/absent").unwrap().status, 404);
+    let mut busy = scraper.connect().unwrap();
+    busy.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    service.asked(1);
+    aegis.signal("TERM");
+    assert!(idle.is_closed());
+    aegis.logged(&["draining"]);
+    assert!(
+        scraper.connect().is_err(),
+        "a new connection was accepted while draining"
+    );
+    release.send(()).unwrap();
+    assert_eq!(busy.answer(false).unwrap().text(), "up 1\nup 2\n");
+    assert!(busy.is_closed());
+    assert_eq!(aegis.ended().code(), Some(0));
+    aegis.logged(&["stopped"]);
+}
+
+#[test]
+fn draining_ends_within_its_bound() {
+    let mut world = World::new();
+    world.settings.limits = r#"drain_timeout = "300ms""#.to_owned();
+    let service = Service::with(&world.socket("hung"), until_closed);
+    let mut aegis = world.start();
+    let mut busy = world.prometheus(&aegis).connect().unwrap();
+    busy.send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    service.asked(1);
+    aegis.signal("INT");
+    assert_eq!(aegis.ended().code(), Some(0));
+    aegis.logged(&["WARN", "cut off"]);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut world = World::new();
+    world.settings.limits = r#"drain_timeout = "1h""#.to_owned();
+    let service = Service::with(&world.socket("hung"), until_closed);
+    let mut aegis = world.start();
+    let mut busy = world.prometheus(&aegis).connect().unwrap();
+    busy.send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    service.asked(1);
+    aegis.signal("TERM");
+    aegis.logged(&["draining"]);
+    aegis.signal("TERM");
+    assert_eq!(aegis.ended().code(), Some(1));
+    aegis.logged(&["second signal"]);
+}
+
+#[test]
+fn sighup_does_not_end_it() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    aegis.signal("HUP");
+    aegis.logged(&["WARN", "SIGHUP"]);
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+}
+
+#[test]
+fn a_connection_takes_no_request_beyond_its_age() {
+    let mut world = World::new();
+    world.settings.limits = r#"connection_age = "300ms""#.to_owned();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    while let Ok(answer) = connection.get("/node") {
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+}
+
+#[test]
+fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let certificate = world
+        .pki
+        .client_with(|params| params.not_after = soon.into());
+    let mut connection = world.scraper(&aegis, Some(&certificate)).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    while connection.get("/node").is_ok() {}
+    aegis.refused("handshake", "expired");
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+}
+
+#[test]
+fn an_address_that_no_interface_has_yet_is_bound_and_said_so() {
+    let mut world = World::new();
+    world.settings.listen = r#"["127.0.0.1:0", "192.0.2.1:0"]"#.to_owned();
+    let aegis = world.start();
+    aegis.logged(&["WARN", "no interface has this address yet", "192.0.2.1:0"]);
+    assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+}
+
+#[test]
+fn logs_are_json_by_choice_and_every_line_is_an_object() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let config = world.write_config();
+    let mut command = command();
+    command
+        .args(["serve", "--log-format", "json", "--config"])
+        .arg(config);
+    let output = std::process::Stdio::piped();
+    let mut child = command.stderr(output).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let ready = lines.next().unwrap().unwrap();
+    let (_, listen) = ready.split_once(r#""listen":""#).unwrap();
+    let address = listen.split('"').next().unwrap().parse().unwrap();
+    let scraper = crate::harness::Scraper::new(address, &world.pki, Some(&world.pki.client()));
+    assert_eq!(scraper.get("/node").status, 200);
+    let scraped = lines.next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for line in [&ready, &scraped] {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+    for part in [
+        r#""level":"INFO""#,
+        r#""message":"scraped""#,
+        r#""service":"node""#,
+        r#""bytes":5"#,
+    ] {
+        assert!(scraped.contains(part), "{part} in {scraped}");
+    }
+}
+
+#[test]
+fn strangers_cannot_fill_the_log_and_each_kind_of_refusal_is_still_seen() {
+    let world = World::new();
+    let mut command = command();
+    command
+        .args(["serve", "--config"])
+        .arg(world.write_config());
+    let aegis = Aegis::spawn(command);
+    for _ in 0..20 {
+        assert!(world.scraper(&aegis, None).try_get("/node").is_err());
+    }
+    assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+    aegis.refused("authorize", "unknown_service");
+    let seen = aegis
+        .log()
+        .iter()
+        .filter(|line| line.contains("no_certificate"))
+        .count();
+    assert_eq!(seen, 1);
+}

@@ -1,0 +1,211 @@
+//! Stage 5: aegis connects to the sockets of its directory and to nothing else.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::harness::{Aegis, Scraper, Service, World, answer};
+
+fn refuses(aegis: &Aegis, scraper: &Scraper, service: &str, reason: &str) {
+    let answer = scraper.get(&format!("/{service}"));
+    assert_eq!(
+        answer.status,
+        if reason == "busy" { 503 } else { 502 },
+        "{service}"
+    );
+    assert_eq!(answer.header("Aegis-Reason"), Some(reason), "{service}");
+    let line = aegis.refused("upstream", reason);
+    assert!(line.contains(" WARN "), "{line}");
+}
+
+#[test]
+fn links_and_what_is_no_socket_are_never_opened() {
+    let world = World::new();
+    let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
+    let inside = world.service("true", answer("up 1\n"));
+    symlink("../secret.sock", world.socket("symlink")).unwrap();
+    symlink(world.path("secret.sock"), world.socket("absolute")).unwrap();
+    symlink("true.sock", world.socket("alias")).unwrap();
+    std::fs::hard_link(world.path("secret.sock"), world.socket("hardlink")).unwrap();
+    symlink("loop.sock", world.socket("loop")).unwrap();
+    std::fs::write(world.socket("file"), "HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    std::fs::create_dir(world.socket("folder")).unwrap();
+    nix_fifo(&world.socket("fifo"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    for service in ["symlink", "absolute", "alias", "hardlink", "loop"] {
+        refuses(&aegis, &scraper, service, "escapes");
+    }
+    for service in ["file", "folder", "fifo"] {
+        refuses(&aegis, &scraper, service, "not_a_socket");
+    }
+    assert_eq!(scraper.get("/true").status, 200);
+    assert_eq!((outside.connections(), inside.connections()), (0, 1));
+}
+
+fn nix_fifo(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_socket_swapped_for_a_link_at_full_speed_never_leads_outside() {
+    let world = World::new();
+    let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
+    let _inside = world.service("node", answer("up 1\n"));
+    symlink(world.path("secret.sock"), world.path("services/link")).unwrap();
+    let aegis = world.start();
+    let done = Arc::new(AtomicBool::new(false));
+    let swapping = {
+        let (done, folder) = (Arc::clone(&done), world.path("services"));
+        std::thread::spawn(move || {
+            let folder = std::fs::File::open(folder).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&folder, "link", &folder, "node.sock", exchange).unwrap();
+            }
+        })
+    };
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    let mut answers = [0, 0];
+    for _ in 0..2000 {
+        let answer = connection.get("/node").unwrap();
+        match answer.status {
+            200 => assert_eq!(answer.text(), "up 1\n"),
+            _ => assert_eq!(answer.header("Aegis-Reason"), Some("escapes")),
+        }
+        answers[usize::from(answer.status == 200)] += 1;
+    }
+    done.store(true, Ordering::Relaxed);
+    swapping.join().unwrap();
+    assert!(
+        answers.iter().all(|count| *count > 0),
+        "both were seen: {answers:?}"
+    );
+    assert_eq!(outside.connections(), 0);
+}
+
+#[test]
+fn a_socket_that_was_there_or_is_configured_is_missing_and_not_unknown() {
+    let mut world = World::new();
+    world.settings.rest = "[services.configured]\npath = \"/metrics\"\n".to_owned();
+    let at_start = world.service("at-start", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let later = world.service("later", answer("up 1\n"));
+    assert_eq!(scraper.get("/later").status, 200);
+    drop((at_start, later));
+    for service in ["at-start", "later", "configured"] {
+        refuses(&aegis, &scraper, service, "missing");
+    }
+    assert_eq!(scraper.get("/never").status, 404);
+    // A service that comes back is scraped again.
+    let _back = world.service("later", answer("up 1\n"));
+    assert_eq!(scraper.get("/later").status, 200);
+}
+
+#[test]
+fn a_socket_that_nobody_listens_on_is_a_failed_connect() {
+    let world = World::new();
+    drop(UnixListener::bind(world.socket("dead")).unwrap());
+    let aegis = world.start();
+    refuses(&aegis, &world.prometheus(&aegis), "dead", "connect");
+}
+
+#[test]
+fn a_service_with_an_owner_is_scraped_only_if_that_user_answers() {
+    let mut world = World::new();
+    let me = rustix::process::getuid().as_raw();
+    world.settings.rest = format!(
+        "[services.mine]\nowner = {me}\n[services.theirs]\nowner = {}\n",
+        me + 1
+    );
+    let _mine = world.service("mine", answer("up 1\n"));
+    let theirs = world.service("theirs", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/mine").status, 200);
+    refuses(&aegis, &scraper, "theirs", "owner");
+    assert_eq!(theirs.connections(), 0);
+    if me != 0 {
+        return;
+    }
+    // The right user owns the file, but another one listens on it.
+    std::os::unix::fs::chown(world.socket("theirs"), Some(me + 1), None).unwrap();
+    refuses(&aegis, &scraper, "theirs", "owner");
+    aegis.logged(&[&format!("uid {me} answers on the socket")]);
+    assert_eq!(theirs.requests().len(), 0);
+}
+
+#[test]
+fn a_socket_elsewhere_and_a_path_of_its_own_are_by_configuration() {
+    let mut world = World::new();
+    let long = "x".repeat(120);
+    std::fs::create_dir(world.path(&long)).unwrap();
+    world.settings.rest =
+        format!("[services.app]\nsocket = \"{long}/app.sock\"\npath = \"/internal/metrics\"\n");
+    // Longer than sun_path holds: bound by way of a short link to the folder.
+    symlink(world.path(&long), world.path("short")).unwrap();
+    let app = Service::answering(&world.path("short/app.sock"), answer("up 1\n").into());
+    let aegis = world.start();
+    assert_eq!(world.prometheus(&aegis).get("/app").status, 200);
+    assert!(app.requests()[0].starts_with("GET /internal/metrics HTTP/1.1\r\n"));
+}
+
+#[test]
+fn the_request_that_a_service_sees_is_written_by_aegis() {
+    let world = World::new();
+    let service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    let headers = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\
+        Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\
+        User-Agent: Prometheus/3.0\r\nAuthorization: Bearer secret\r\nCookie: a=b\r\n\
+        X-Forwarded-For: 10.0.0.1\r\nConnection: X-Custom\r\nX-Custom: 1\r\n";
+    assert_eq!(connection.ask("GET", "/node", headers).unwrap().status, 200);
+    let request = service.requests()[0].clone();
+    let mut lines: Vec<&str> = request.trim_end().split("\r\n").collect();
+    assert_eq!(lines.remove(0), "GET /metrics HTTP/1.1");
+    let timeout = lines
+        .iter()
+        .position(|line| line.starts_with("x-prometheus"))
+        .unwrap();
+    let (_, seconds) = lines.remove(timeout).split_once(": ").unwrap();
+    let seconds: f64 = seconds.parse().unwrap();
+    assert!(seconds > 5.0 && seconds <= 9.75, "{seconds}");
+    lines.sort_unstable();
+    let user_agent = format!("user-agent: aegis/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        lines,
+        [
+            "accept-encoding: gzip",
+            "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "connection: close",
+            "host: localhost",
+            &user_agent,
+        ]
+    );
+}
+
+#[test]
+fn a_service_is_scraped_only_so_often_at_once_and_others_do_not_wait_for_it() {
+    let mut world = World::new();
+    world.settings.rest = "[services.hung]\nmax_concurrent = 2\ntimeout = \"60s\"\n".to_owned();
+    let hung = Service::with(&world.socket("hung"), crate::harness::service::until_closed);
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut waiting: Vec<_> = (0..2).map(|_| scraper.connect().unwrap()).collect();
+    for connection in &mut waiting {
+        connection
+            .send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+    }
+    hung.asked(2);
+    refuses(&aegis, &scraper, "hung", "busy");
+    for _ in 0..20 {
+        assert_eq!(scraper.get("/node").status, 200);
+    }
+    assert_eq!(hung.connections(), 2);
+}
