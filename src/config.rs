@@ -7,6 +7,7 @@ mod limits;
 mod origin;
 mod read;
 mod section;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fs::File;

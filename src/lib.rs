@@ -1,4 +1,28 @@
 //! Lets Prometheus scrape services that listen only on Unix sockets, over mutual TLS.
+//!
+//! # Life of a scrape
+//!
+//! ```text
+//! TCP ─▶ admit ─▶ handshake ─▶ route ─▶ authorize ─▶ upstream ─▶ respond
+//!        Admitted  Session      Asked    Permit       Connected
+//! ```
+//!
+//! 1. [`listen`] accepts a connection. [`scrape::admit`] asks the [`policy`] about its
+//!    [`peer`], before a byte is read, and gives it a counted place: [`scrape::Admitted`].
+//! 2. [`scrape::connection`] begins. [`scrape::Handshake`] speaks TLS, verifies the client
+//!    certificate and reads the [`identity`] of its leaf: [`scrape::Session`].
+//! 3. For each request, `scrape/route.rs` turns the raw path into a [`service`] name.
+//! 4. `scrape/authorize.rs` asks the policy again, with all three columns: [`policy::Permit`].
+//! 5. [`scrape::Upstream`] uses the permit up to open, check and connect the service's socket.
+//! 6. `scrape/respond.rs` asks the service with a request of aegis's own, and passes the answer
+//!    on while it comes.
+//!
+//! Wherever it ends early, it ends in a [`refusal`].
+//!
+//! # Layout
+//!
+//! The modules below stand in reading order: words, inputs, the path, the life of the process.
+//! Each names only what lies before it.
 
 pub mod peer;
 pub mod networks;

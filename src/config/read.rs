@@ -1,17 +1,15 @@
 //! From what was written to what is meant: each key read once, every fault noted.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE};
+use super::limits::Limits;
 use super::origin::{Fault, Given, Origin};
 use super::section::Section;
-use super::{Config, Log, LogFormat, LogLevel, Service, Tls, TlsVersion};
+use super::{Config, Log, LogFormat, LogLevel, Tls, TlsVersion, services};
 use crate::networks::{Network, Networks};
 use crate::policy::{Entry, Policy};
-use crate::service::ServiceName;
 
 /// Reads the whole configuration; `None` if a part without a default is missing or unusable.
 pub(super) fn config(
@@ -28,7 +26,7 @@ pub(super) fn config(
     let policy = policy(written.tables("allow", faults), &mut warnings, faults);
     let limits = Limits::read(written.table("limits", faults), faults);
     let services = written.table("services", faults);
-    let services = self::services(services, &limits, faults);
+    let services = services::read(services, &limits, faults);
     let log = log(written.table("log", faults), faults);
     written.finish(faults);
     Some(Config {
@@ -167,133 +165,6 @@ where
         .collect()
 }
 
-fn services(
-    mut section: Section,
-    limits: &Limits,
-    faults: &mut Vec<Fault>,
-) -> BTreeMap<ServiceName, Service> {
-    let mut services = BTreeMap::new();
-    for (key, section) in section.all_tables(faults) {
-        let origin = section.origin().clone();
-        let name = section.path().to_owned();
-        let settings = service(section, limits, faults);
-        match key.parse::<ServiceName>() {
-            Ok(service) if service.is_reserved() => faults.push(Fault::new(
-                &origin,
-                name,
-                "is the name of aegis's own metrics; give the service another name",
-            )),
-            Ok(service) => {
-                services.insert(service, settings);
-            }
-            Err(error) => faults.push(Fault::new(&origin, name, format!("{key:?} {error}"))),
-        }
-    }
-    services
-}
-
-fn service(mut section: Section, limits: &Limits, faults: &mut Vec<Fault>) -> Service {
-    let mut service = Service::unnamed(limits);
-    service.socket = socket(&mut section, faults);
-    if let Some(path) = section.text("path", faults) {
-        match metrics_path(&path.value) {
-            true => service.path = path.value,
-            false => faults.push(Fault::new(
-                &path.origin,
-                section.key("path"),
-                format!(
-                    "{:?} is not a path; write it as /metrics, with no query",
-                    path.value
-                ),
-            )),
-        }
-    }
-    if let Some(params) = section.texts("params", faults) {
-        service.params = params.value.into_iter().map(|name| name.value).collect();
-    }
-    service.owner = owner(&mut section, faults);
-    let timeout = section.text("timeout", faults);
-    service.timeout = timeout.and_then(|given| {
-        let read = limits::duration(&given.value);
-        note_if_none(
-            read,
-            &given,
-            &section.key("timeout"),
-            NOT_A_DURATION,
-            faults,
-        )
-    });
-    if let Some(given) = section.scalar("max_body", faults) {
-        let read = limits::size(&given.value);
-        let read = note_if_none(read, &given, &section.key("max_body"), NOT_A_SIZE, faults);
-        service.max_body = read.unwrap_or(service.max_body);
-    }
-    if let Some(given) = section.scalar("max_concurrent", faults) {
-        let read = given.value.parse().ok().filter(|count| *count > 0);
-        let problem = "is not a whole number above 0";
-        let read = note_if_none(
-            read,
-            &given,
-            &section.key("max_concurrent"),
-            problem,
-            faults,
-        );
-        service.max_concurrent = read.unwrap_or(service.max_concurrent);
-    }
-    section.finish(faults);
-    service
-}
-
-fn socket(section: &mut Section, faults: &mut Vec<Fault>) -> Option<PathBuf> {
-    let socket = path(section, "socket", faults)?;
-    if socket.value.file_name().is_none() {
-        faults.push(Fault::new(
-            &socket.origin,
-            section.key("socket"),
-            format!("{:?} does not name a socket", socket.value),
-        ));
-    }
-    Some(socket.value)
-}
-
-/// Whether a text can stand in a request line as a path alone.
-fn metrics_path(text: &str) -> bool {
-    text.starts_with('/')
-        && text.bytes().all(|byte| {
-            byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>')
-        })
-}
-
-/// Reads a uid or a user's name.
-fn owner(section: &mut Section, faults: &mut Vec<Fault>) -> Option<u32> {
-    let given = section.scalar("owner", faults)?;
-    let looked_up = match given.value.parse::<u32>() {
-        Ok(uid) => Ok(Some(uid)),
-        Err(_) => nix::unistd::User::from_name(&given.value)
-            .map(|user| user.map(|user| user.uid.as_raw())),
-    };
-    let problem = match looked_up {
-        // In a user namespace every unmapped uid reads so: it would stand for anybody.
-        Ok(Some(OVERFLOW_UID)) => {
-            format!(
-                "{:?} is uid {OVERFLOW_UID}, which stands for every user that is not mapped; give the service a user of its own",
-                given.value
-            )
-        }
-        Ok(Some(uid)) => return Some(uid),
-        Ok(None) => format!(
-            "there is no user {:?} here; create it, or write a uid",
-            given.value
-        ),
-        Err(error) => format!("user {:?} cannot be looked up: {error}", given.value),
-    };
-    faults.push(Fault::new(&given.origin, section.key("owner"), problem));
-    None
-}
-
-/// See `/proc/sys/kernel/overflowuid` in proc(5).
-const OVERFLOW_UID: u32 = 65534;
-
 fn log(mut section: Section, faults: &mut Vec<Fault>) -> Log {
     let log = Log {
         format: choice(&mut section, "format", LOG_FORMATS, faults),
@@ -328,7 +199,7 @@ fn choice<T: Copy + Default>(
     note_if_none(value, &given, &section.key(key), &problem, faults).unwrap_or_default()
 }
 
-fn note_if_none<T>(
+pub(super) fn note_if_none<T>(
     read: Option<T>,
     given: &Given<String>,
     name: &str,
@@ -378,7 +249,7 @@ fn required_path(
     given
 }
 
-fn path(
+pub(super) fn path(
     section: &mut Section,
     key: &'static str,
     faults: &mut Vec<Fault>,

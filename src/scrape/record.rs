@@ -57,7 +57,7 @@ impl Endpoint {
             service,
             duration,
         } = scraped;
-        let duration_ms = duration.as_secs_f64() * 1000.0;
+        let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&session.peer, session.identity.serial());
         info!(%peer, identity, serial, entry, %service, bytes, duration_ms, "scraped");
     }
@@ -76,7 +76,7 @@ impl Endpoint {
         } else {
             self.metrics.failed(service, *refusal, *duration);
         }
-        let duration_ms = duration.as_secs_f64() * 1000.0;
+        let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&session.peer, session.identity.serial());
         let (stage, reason) = (refusal.stage().name(), refusal.reason());
         match refusal.blame() {
@@ -88,4 +88,9 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Milliseconds, with as many decimals as are of use to a reader.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
 }

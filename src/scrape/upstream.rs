@@ -6,12 +6,14 @@
 mod directory;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::AsRawFd as _;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::{Config, Fault, Given, Service};
 use crate::policy::Permit;
@@ -124,12 +126,7 @@ impl Upstream {
             let detail = format_args!("uid {} owns the socket", socket.owner);
             return Err(Refused::new(Refusal::Owner, detail));
         }
-        let through = format!("{DESCRIPTORS}/{}", socket.descriptor.as_raw_fd());
-        #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
-        let stream = match timeout_at(deadline, UnixStream::connect(through)).await {
-            Ok(connected) => connected.map_err(|error| Refused::new(Refusal::Connect, error))?,
-            Err(_) => return Err(Refused::new(Refusal::Connect, "timed out")),
-        };
+        let stream = dial(&socket.descriptor, deadline).await?;
         if let Some(owner) = settings.owner {
             // Who called listen(2): the owner of a file says nothing of who has it open.
             let credentials = stream.peer_cred();
@@ -171,6 +168,33 @@ pub(super) struct Connected {
     pub(super) stream: UnixStream,
     pub(super) turn: Turn,
 }
+
+/// Connects to what a descriptor refers to.
+async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<UnixStream, Refused> {
+    let through = format!("{DESCRIPTORS}/{}", socket.as_raw_fd());
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
+        let connecting = UnixStream::connect(&through);
+        match timeout_at(deadline, connecting).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            // A full backlog is refused at once (connect(2), EAGAIN), and nothing tells when
+            // there is room again. A service that accepts slowly is no dead service.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if Instant::now() + pause >= deadline {
+                    return Err(Refused::new(Refusal::Connect, "its backlog stayed full"));
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Ok(Err(error)) => return Err(Refused::new(Refusal::Connect, error)),
+            Err(_) => return Err(Refused::new(Refusal::Connect, "timed out")),
+        }
+    }
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The process's own descriptors as paths; connecting to one connects to what it refers to,
 /// whatever has its name by now. It also lifts the 108 bytes of `sun_path` (unix(7)).

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
+use rustix::process::Signal;
+
 use crate::harness::aegis::command;
 use crate::harness::service::until_closed;
 use crate::harness::{Aegis, Service, World, answer};
@@ -45,7 +47,7 @@ fn a_scrape_in_flight_ends_whole_after_sigterm_and_idle_connections_close() {
     let mut busy = scraper.connect().unwrap();
     busy.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     service.asked(1);
-    aegis.signal("TERM");
+    aegis.signal(Signal::TERM);
     assert!(idle.is_closed());
     aegis.logged(&["draining"]);
     assert!(
@@ -68,7 +70,7 @@ fn draining_ends_within_its_bound() {
     let mut busy = world.prometheus(&aegis).connect().unwrap();
     busy.send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     service.asked(1);
-    aegis.signal("INT");
+    aegis.signal(Signal::INT);
     assert_eq!(aegis.ended().code(), Some(0));
     aegis.logged(&["WARN", "cut off"]);
 }
@@ -82,9 +84,9 @@ fn a_second_signal_ends_it_at_once() {
     let mut busy = world.prometheus(&aegis).connect().unwrap();
     busy.send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     service.asked(1);
-    aegis.signal("TERM");
+    aegis.signal(Signal::TERM);
     aegis.logged(&["draining"]);
-    aegis.signal("TERM");
+    aegis.signal(Signal::TERM);
     assert_eq!(aegis.ended().code(), Some(1));
     aegis.logged(&["second signal"]);
 }
@@ -94,7 +96,7 @@ fn sighup_does_not_end_it() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
-    aegis.signal("HUP");
+    aegis.signal(Signal::HUP);
     aegis.logged(&["WARN", "SIGHUP"]);
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }

@@ -20,5 +20,6 @@ mod hostile_services;
 
 mod life;
 mod config;
+mod faults;
 mod documents;
 mod tidy;

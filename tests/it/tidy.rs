@@ -1,1 +1,188 @@
 //! The rules of the house that no compiler holds.
+
+use std::path::{Path, PathBuf};
+
+/// Which modules each module may name, from the top of a scrape to the bottom.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("peer", &[]),
+    ("networks", &["peer"]),
+    ("identity", &["escaped"]),
+    ("service", &[]),
+    ("refusal", &[]),
+    ("escaped", &[]),
+    ("config", &["networks", "identity", "policy", "service"]),
+    ("credentials", &["config"]),
+    (
+        "policy",
+        &[
+            "config", "identity", "networks", "peer", "refusal", "service",
+        ],
+    ),
+    ("metrics", &["refusal", "service"]),
+    ("log", &["config", "refusal"]),
+    ("scrape/admit", &["config", "peer", "policy", "refusal"]),
+    (
+        "scrape/handshake",
+        &[
+            "config",
+            "credentials",
+            "identity",
+            "peer",
+            "policy",
+            "refusal",
+        ],
+    ),
+    ("scrape/route", &["config", "escaped", "refusal", "service"]),
+    ("scrape/authorize", &["policy", "refusal", "service"]),
+    (
+        "scrape/upstream",
+        &["config", "escaped", "policy", "refusal", "service"],
+    ),
+    ("scrape/respond", &["config", "escaped", "refusal"]),
+    ("scrape/record", &["gate", "peer", "refusal", "service"]),
+    ("scrape", &["config", "gate", "policy", "refusal"]),
+    (
+        "gate",
+        &[
+            "config",
+            "credentials",
+            "log",
+            "metrics",
+            "policy",
+            "scrape",
+        ],
+    ),
+    ("listen", &["config", "gate", "peer", "scrape"]),
+    ("run", &["config", "gate", "listen", "log"]),
+    ("cli", &["config", "gate", "run"]),
+    ("main", &["cli"]),
+    ("lib", &[]),
+];
+
+/// What a stage may take from the stages before it: the type that they hand over.
+const HANDED_OVER: &[(&str, &str)] = &[
+    ("handshake", "super::admit::{Admitted, Slot}"),
+    ("authorize", "super::handshake::Session"),
+    ("record", "super::handshake::Session"),
+    ("respond", "super::route::{Afterwards, AnswerWith}"),
+    ("respond", "super::upstream::Connected"),
+    (
+        "respond",
+        "super::super::route::{Afterwards, Asked, TIMEOUT_HEADER}",
+    ),
+    ("respond", "super::super::upstream::{Connected, Turn}"),
+];
+
+fn files(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open: Vec<PathBuf> = vec![root.join(folder)];
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path
+                .strip_prefix(root.join(folder))
+                .unwrap()
+                .with_extension("");
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.push((name.to_str().unwrap().to_owned(), text));
+        }
+    }
+    assert!(!files.is_empty());
+    files
+}
+
+fn layer(name: &str) -> (&'static str, &'static [&'static str]) {
+    let inside = |layer: &str| name == layer || name.starts_with(&format!("{layer}/"));
+    let found = LAYERS.iter().filter(|(layer, _)| inside(layer));
+    *found
+        .max_by_key(|(layer, _)| layer.len())
+        .unwrap_or_else(|| panic!("{name} has no layer"))
+}
+
+#[test]
+fn modules_name_only_what_lies_below_them() {
+    for (name, text) in files("src") {
+        let (own, below) = layer(&name);
+        for used in text.split("crate::").skip(1) {
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            let fine = used == own
+                || own.starts_with(&format!("{used}/"))
+                || below.contains(&used.as_str());
+            assert!(fine, "src/{name}.rs names crate::{used}");
+        }
+    }
+}
+
+#[test]
+fn stages_take_from_each_other_only_what_is_handed_over() {
+    const STAGES: &[&str] = &[
+        "admit",
+        "handshake",
+        "route",
+        "authorize",
+        "upstream",
+        "respond",
+        "record",
+    ];
+    for (name, text) in files("src/scrape") {
+        let own = name.split('/').next().unwrap();
+        for line in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("use super::"))
+        {
+            let used = line
+                .trim_start_matches("super::")
+                .split("::")
+                .next()
+                .unwrap();
+            if used == own || !STAGES.contains(&used) {
+                continue;
+            }
+            let line = format!("super::{}", line.trim_end_matches(';'));
+            assert!(
+                HANDED_OVER.contains(&(own, &line)),
+                "src/scrape/{name}.rs: use {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for folder in ["src", "tests/it", "examples"] {
+        for (name, text) in files(folder) {
+            let has_header = text.starts_with("//! ");
+            // Tests in a file of their own belong to the module that they test.
+            assert!(has_header || name.ends_with("/tests"), "{folder}/{name}.rs");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read_at_one_go() {
+    for folder in ["src", "tests/it", "examples"] {
+        for (name, text) in files(folder) {
+            let lines = text.lines().count();
+            assert!(lines <= 400, "{folder}/{name}.rs has {lines} lines");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    for folder in ["src", "examples"] {
+        for (name, text) in files(folder) {
+            for word in ["TODO", "FIXME", "XXX"] {
+                assert!(
+                    !text.contains(word),
+                    "{folder}/{name}.rs: {word} without an issue"
+                );
+            }
+        }
+    }
+}

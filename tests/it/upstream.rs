@@ -1,9 +1,12 @@
 //! Stage 5: aegis connects to the sockets of its directory and to nothing else.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::harness::{Aegis, Scraper, Service, World, answer};
 
@@ -111,6 +114,32 @@ fn a_socket_that_nobody_listens_on_is_a_failed_connect() {
     drop(UnixListener::bind(world.socket("dead")).unwrap());
     let aegis = world.start();
     refuses(&aegis, &world.prometheus(&aegis), "dead", "connect");
+}
+
+#[test]
+fn a_full_backlog_is_waited_for_until_the_deadline() {
+    let mut world = World::new();
+    world.settings.limits = "scrape_timeout = \"400ms\"".to_owned();
+    let slow = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&slow, &SocketAddrUnix::new(world.socket("slow")).unwrap()).unwrap();
+    rustix::net::listen(&slow, 0).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "whoever else is there")]
+    let filling = UnixStream::connect(world.socket("slow")).unwrap();
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    refuses(&aegis, &scraper, "slow", "connect");
+    aegis.logged(&["its backlog stayed full"]);
+
+    let listener = UnixListener::from(slow);
+    let serving = std::thread::spawn(move || {
+        drop(filling);
+        // The connection that filled the backlog, then the scrape that waited for it.
+        for mut stream in listener.incoming().take(2).map(Result::unwrap) {
+            drop(stream.write_all(answer("up 1\n").as_bytes()));
+        }
+    });
+    assert_eq!(scraper.get("/slow").text(), "up 1\n");
+    serving.join().unwrap();
 }
 
 #[test]

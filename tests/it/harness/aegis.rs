@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::PATIENCE;
 
 /// A running `aegis serve`; dropping it kills it.
@@ -124,12 +126,9 @@ impl Aegis {
         self.log.lines.lock().unwrap().0.clone()
     }
 
-    /// Sends a signal, such as `TERM`.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Waits until the process has ended by itself.
