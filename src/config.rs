@@ -1,6 +1,6 @@
 //! The configuration: flags over the environment over the file over the defaults.
 //!
-//! What was written becomes a [`Section`] of values that know their line; [`read`] turns it
+//! What was written becomes a `Section` of values that know their line; `read` turns it
 //! into a [`Config`] in which nothing is left to check, or into every fault at once.
 
 mod limits;

@@ -18,9 +18,9 @@ pub(super) struct Flags {
     )]
     config: Option<PathBuf>,
 
-    /// Address and port to listen on, repeatable [default: [::1]:31337]
     #[arg(
-        long, env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
+        long,
+        help = "Address and port to listen on, repeatable [default: [::1]:31337]", env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
         visible_aliases = ["web.listen-address", "hostport"]
     )]
     listen: Vec<String>,

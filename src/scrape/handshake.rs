@@ -33,7 +33,7 @@ use verify::RequireClientAuth;
 
 /// A connection whose scraper has proved who it is.
 ///
-/// Only [`Handshake::accept`] makes one, so that an [`Identity`] which decides anything is
+/// Only the handshake makes one, so that an [`Identity`] which decides anything is
 /// always that of a verified leaf.
 #[derive(Debug)]
 pub struct Session {
