@@ -220,4 +220,6 @@ pub(super) const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 const LONGEST_FORWARDED: usize = 1024;
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
