@@ -6,8 +6,11 @@
 mod verify;
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -87,7 +90,13 @@ impl Handshake {
         } = admitted;
         let deadline = accepted + self.deadline;
         let stream = match timeout_at(deadline, self.negotiate(stream)).await {
-            Ok(negotiated) => negotiated?,
+            Ok(Ok(stream)) => stream,
+            Ok(Err((refused, stream))) => {
+                if let Some(stream) = stream {
+                    linger(stream).await;
+                }
+                return Err(refused);
+            }
             Err(_) => return Err(Refusal::HandshakeTimeout.into()),
         };
         let leaf = stream.get_ref().1.peer_certificates();
@@ -109,29 +118,29 @@ impl Handshake {
         Ok(session)
     }
 
-    async fn negotiate(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
-        let hello = hello.await.map_err(refused)?;
+    /// Speaks TLS. A failure comes with the stream, if the scraper was sent an alert on it.
+    async fn negotiate(
+        &self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, (Refused, Option<TcpStream>)> {
+        let mut hello = pin!(LazyConfigAcceptor::new(Acceptor::default(), stream));
+        let hello = match hello.as_mut().await {
+            Ok(hello) => hello,
+            Err(error) => return Err((refused(error), hello.take_io())),
+        };
         // A turn is held while the costly answer to the hello is computed, and until all that
         // waits to run has run once. It is never held while the scraper takes its time:
         // a few silent ones would otherwise keep everybody else out.
-        let turn = self.turns.acquire().await.map_err(|_| Refusal::Tls)?;
-        let mut rest = Box::pin(hello.into_stream(Arc::clone(&self.tls)).into_fallible());
-        let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(rest.as_mut().poll(cx))).await;
+        let turn = self.turns.acquire().await;
+        let mut rest = pin!(hello.into_stream(Arc::clone(&self.tls)).into_fallible());
+        let begun = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
         yield_now().await;
         drop(turn);
         let ended = match begun {
-            std::task::Poll::Ready(ended) => ended,
-            std::task::Poll::Pending => rest.await,
+            Poll::Ready(ended) => ended,
+            Poll::Pending => rest.await,
         };
-        match ended {
-            Ok(stream) => Ok(stream),
-            Err((error, stream)) => {
-                let refused = refused(error);
-                linger(stream).await;
-                Err(refused)
-            }
-        }
+        ended.map_err(|(error, stream)| (refused(error), Some(stream)))
     }
 }
 

@@ -88,7 +88,7 @@ fn connections_beyond_the_cap_of_one_address_are_reset_and_places_come_back() {
 #[test]
 fn connections_beyond_the_cap_of_all_are_reset() {
     let mut world = World::new();
-    world.settings.limits = "connections = 2\nconnections_per_address = 2".to_owned();
+    world.settings.limits = "connections = 2".to_owned();
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     let _held = [scraper.connect().unwrap(), scraper.connect().unwrap()];

@@ -42,20 +42,23 @@ impl Heads {
             }
         }
         let deadline = Instant::now() + limits.head_timeout;
+        // Bytes are looked at once, or a head that drips in would cost the square of its size.
+        let mut looked_at = 0;
         loop {
-            let read = &self.read;
-            let end = end_of_head(read);
-            let head = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
-            if has_bare_line_feed(head) {
+            let fresh = looked_at..self.read.len();
+            let end = end_of_head(&self.read, looked_at);
+            let fresh = fresh.start..end.unwrap_or(fresh.end);
+            if fresh.clone().any(|at| is_bare_line_feed(&self.read, at)) {
                 return Err(Refused::new(Refusal::Syntax, "bare line feed"));
             }
-            if head.len() > limits.request_head {
+            if fresh.end > limits.request_head {
                 return Err(Refused::new(Refusal::Header, "the head is too large"));
             }
             if let Some(end) = end {
                 let rest = self.read.split_off(end);
                 return Ok(NextHead::Head(std::mem::replace(&mut self.read, rest)));
             }
+            looked_at = fresh.end;
             match timeout_at(deadline, stream.read_buf(&mut self.read)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return Ok(NextHead::Over),
@@ -70,18 +73,19 @@ const FIRST_READ: usize = 1024;
 
 const EMPTY_LINE: &[u8] = b"\r\n\r\n";
 
-fn end_of_head(read: &[u8]) -> Option<usize> {
+/// Where a head ends whose empty line is not among the bytes before `looked_at`.
+fn end_of_head(read: &[u8], looked_at: usize) -> Option<usize> {
+    let from = looked_at.saturating_sub(EMPTY_LINE.len() - 1);
     let start = read
+        .get(from..)?
         .windows(EMPTY_LINE.len())
         .position(|window| window == EMPTY_LINE)?;
-    Some(start + EMPTY_LINE.len())
+    Some(from + start + EMPTY_LINE.len())
 }
 
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    head.first() == Some(&b'\n')
-        || head
-            .windows(2)
-            .any(|pair| matches!(pair, [before, b'\n'] if *before != b'\r'))
+fn is_bare_line_feed(read: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| read.get(before));
+    read.get(at) == Some(&b'\n') && before != Some(&b'\r')
 }
 
 #[cfg(test)]
@@ -122,6 +126,39 @@ mod tests {
             let refused = next(&mut Heads::default(), bytes).await.unwrap_err();
             assert_eq!(refused, *expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[tokio::test]
+    async fn a_head_is_the_same_however_it_is_cut() {
+        let whole = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        for bare in [&b"GET /a HTTP/1.1\r\n\n"[..], b"\n", b"GET /a HTTP/1.1\n"] {
+            assert!(matches!(byte_by_byte(bare).await, Err(Refusal::Syntax)));
+        }
+        let Ok(NextHead::Head(head)) = byte_by_byte(whole).await else {
+            panic!("no head");
+        };
+        assert_eq!(head, whole);
+    }
+
+    async fn byte_by_byte(bytes: &[u8]) -> Result<NextHead, Refusal> {
+        let mut stream = one_at_a_time(bytes);
+        let limits = Limits::default();
+        let idle_until = Instant::now() + limits.idle_timeout;
+        let next = Heads::default()
+            .next(&mut stream, idle_until, &limits)
+            .await;
+        next.map_err(|refused| refused.refusal)
+    }
+
+    /// A stream that gives one byte at a time.
+    fn one_at_a_time(bytes: &[u8]) -> impl AsyncRead + Unpin {
+        let (mut scraper, stream) = tokio::io::duplex(1);
+        let bytes = bytes.to_owned();
+        #[expect(clippy::disallowed_methods, reason = "the scraper's side")]
+        tokio::spawn(async move {
+            drop(tokio::io::AsyncWriteExt::write_all(&mut scraper, &bytes).await);
+        });
+        stream
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -51,28 +51,8 @@ impl Directory {
     }
 
     fn open_in(&self, directory: io::Result<Arc<OwnedFd>>, file: &str) -> Result<Socket, Refused> {
-        let directory = directory.map_err(|error| refused(&error))?;
-        let descriptor = open_beneath(&directory, file).map_err(|error| refused(&error))?;
-        let found = fs::fstat(&descriptor).map_err(|error| refused(&error.into()))?;
-        let kind = FileType::from_raw_mode(found.st_mode);
-        if kind == FileType::Symlink {
-            return Err(Refused::new(Refusal::Escapes, "it is a symbolic link"));
-        }
-        if kind != FileType::Socket {
-            return Err(Refused::new(
-                Refusal::NotASocket,
-                format_args!("it is a {kind:?}"),
-            ));
-        }
-        // A second link to the same socket may be the one that was meant to be reachable.
-        if found.st_nlink != 1 {
-            let detail = format_args!("it has {} hard links", found.st_nlink);
-            return Err(Refused::new(Refusal::Escapes, detail));
-        }
-        Ok(Socket {
-            descriptor,
-            owner: found.st_uid,
-        })
+        let opened = directory.and_then(|directory| open_beneath(&directory, file));
+        Socket::check(opened.map_err(|error| refused(&error))?)
     }
 
     /// The names of the services whose sockets are in the directory.
@@ -151,6 +131,32 @@ impl Directory {
     }
 }
 
+impl Socket {
+    /// Checks what was opened: a socket, and by its only name.
+    fn check(descriptor: OwnedFd) -> Result<Self, Refused> {
+        let found = fs::fstat(&descriptor).map_err(|error| refused(&error.into()))?;
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if kind == FileType::Symlink {
+            return Err(Refused::new(Refusal::Escapes, "it is a symbolic link"));
+        }
+        if kind != FileType::Socket {
+            return Err(Refused::new(
+                Refusal::NotASocket,
+                format_args!("it is a {kind:?}"),
+            ));
+        }
+        // A second link to the same socket may be the one that was meant to be reachable.
+        if found.st_nlink != 1 {
+            let detail = format_args!("it has {} hard links", found.st_nlink);
+            return Err(Refused::new(Refusal::Escapes, detail));
+        }
+        Ok(Socket {
+            descriptor,
+            owner: found.st_uid,
+        })
+    }
+}
+
 /// Opens a name beneath a directory, following no link of any kind.
 ///
 /// `O_PATH` without `O_NOFOLLOW`: with both, openat2 would open a final symbolic link itself
@@ -159,16 +165,27 @@ fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
-        // Kernels before 5.6 and some container runtimes. A file name is one component, so
-        // that only its being a link itself is left to rule out; the caller looks at its type.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(fs::openat(
-            directory,
-            file,
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        )?),
+        Err(error @ (Errno::NOSYS | Errno::PERM)) => {
+            OPENAT2_MISSED.call_once(|| {
+                tracing::warn!(%error, "openat2 is not to be had here; sockets are opened by openat, which refuses links as well");
+            });
+            open_by_one_name(directory, file)
+        }
         opened => Ok(opened?),
     }
+}
+
+static OPENAT2_MISSED: Once = Once::new();
+
+/// Opens a name beneath a directory on kernels before 5.6, and in containers without openat2.
+///
+/// A name that is one component can only be a link itself, and that shows by its type.
+fn open_by_one_name(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    if file.contains('/') {
+        return Err(Errno::XDEV.into());
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat(directory, file, flags, Mode::empty())?)
 }
 
 fn refused(error: &io::Error) -> Refused {
@@ -216,8 +233,13 @@ mod tests {
             ("../good.sock", Some(Refusal::Escapes)),
             ("/etc/passwd", Some(Refusal::Escapes)),
         ];
+        let held = directory.hold().unwrap();
         for (file, expected) in cases {
             assert_eq!(reason(&directory, file), expected, "{file}");
+            let opened = open_by_one_name(&held, file).map_err(|error| refused(&error));
+            let otherwise = opened.and_then(Socket::check);
+            let otherwise = otherwise.err().map(|refused| refused.refusal);
+            assert_eq!(otherwise, expected, "{file}, without openat2");
         }
     }
 
