@@ -86,7 +86,8 @@ impl Drop for Service {
     }
 }
 
-fn read_head(stream: &mut UnixStream) -> Option<String> {
+/// Reads a request's head; `None` if the connection ends before it does.
+pub fn read_head(stream: &mut UnixStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
