@@ -21,7 +21,9 @@ pub fn start(log: &Log) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // They would go to standard error too, and panic where that is gone.
+        .log_internal_errors(false);
     // A second start, as in a process that embeds aegis, keeps the first one's lines.
     let started = match log.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),

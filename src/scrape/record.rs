@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::handshake::Session;
@@ -44,7 +45,7 @@ impl Endpoint {
         self.metrics.request_refused(*refusal);
         let Session { peer, identity, .. } = session;
         let (stage, reason) = (refusal.stage().name(), refusal.reason());
-        let service = service.map(ServiceName::as_str);
+        let service = service.map(display);
         info!(%peer, identity = identity.shown(), serial = identity.serial(), service, stage, reason, detail, "refused: {refusal}");
     }
 

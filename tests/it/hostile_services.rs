@@ -217,7 +217,7 @@ fn a_service_that_drips_does_not_outlive_its_deadline() {
             std::thread::yield_now();
         }
     };
-    stage("").fails(head, 502, "too_large");
+    stage(r#"response_head = "4KiB""#).fails(head, 502, "too_large");
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
 use crate::harness::aegis::command;
 use crate::harness::service::until_closed;
-use crate::harness::{Aegis, Service, World, answer};
+use crate::harness::{Aegis, Connection, PATIENCE, Service, World, answer};
 
 #[test]
 fn the_ready_line_names_the_real_ports() {
@@ -108,10 +109,17 @@ fn a_connection_takes_no_request_beyond_its_age() {
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
+    until_refused(&mut connection);
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+}
+
+/// Scrapes until the connection takes no more.
+fn until_refused(connection: &mut Connection) {
+    let deadline = Instant::now() + PATIENCE;
     while let Ok(answer) = connection.get("/node") {
         assert_eq!(answer.status, 200);
+        assert!(Instant::now() < deadline, "it was never refused");
     }
-    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }
 
 #[test]
@@ -125,7 +133,7 @@ fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
         .client_with(|params| params.not_after = soon.into());
     let mut connection = world.scraper(&aegis, Some(&certificate)).connect().unwrap();
     assert_eq!(connection.get("/node").unwrap().status, 200);
-    while connection.get("/node").is_ok() {}
+    until_refused(&mut connection);
     aegis.refused("handshake", "expired");
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }
