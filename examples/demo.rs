@@ -114,14 +114,14 @@ fn scrape(folder: &Path, aegis: &mut Aegis) -> Outcome {
     let scraper = Scraper::with_certificate(folder, aegis.address)?;
     let saw = scraper.get("/printerfacts");
     terminal::quote("scraper", &saw)?;
-    aegis.log_line(" scraped ")?;
     let whole = saw.status == Some(200)
         && saw.text.contains("printer_pages_printed_total")
         && saw.text.ends_with("# EOF\n");
-    match whole {
-        true => Ok(()),
-        false => Err("the scrape did not bring the metrics".into()),
+    if !whole {
+        return Err("the scrape did not bring the metrics".into());
     }
+    aegis.log_line(" scraped ")?;
+    Ok(())
 }
 
 /// A scrape that must fail, in this way and for this reason.
@@ -181,15 +181,16 @@ impl Refused {
         };
         let saw = scraper.get(self.path);
         terminal::quote("scraper", &saw)?;
+        let unexpected = || format!("not as expected: {}", self.title);
+        if saw.status != self.status || !saw.text.contains(self.text) {
+            return Err(unexpected().into());
+        }
         let line = aegis.log_line(" refused: ")?;
         let (stage, reason) = (line.field("stage"), line.field("reason"));
         say(format!("reason  | {reason}, at stage {stage}\n"))?;
-        let as_expected = saw.status == self.status
-            && saw.text.contains(self.text)
-            && (stage, reason) == (self.stage, self.reason);
-        match as_expected {
+        match (stage, reason) == (self.stage, self.reason) {
             true => Ok(()),
-            false => Err(format!("not as expected: {}", self.title).into()),
+            false => Err(unexpected().into()),
         }
     }
 }

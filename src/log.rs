@@ -36,21 +36,44 @@ pub fn start(log: &Log) {
 /// certificate at the usual log level, and a scan still cannot fill a disk.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
-    last: Mutex<HashMap<Refusal, Instant>>,
+    kinds: Mutex<HashMap<Refusal, Kind>>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    shown: Instant,
+    suppressed: u64,
+}
+
+/// Whether a refusal is shown at the usual level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampled {
+    /// It is, for so many of its kind that were not since the last.
+    Shown { suppressed: u64 },
+    /// One of its kind was, less than a minute ago.
+    Suppressed,
 }
 
 impl Sampler {
-    /// Whether this refusal is the first of its kind in a minute.
-    pub(crate) fn lets_through(&self, refusal: Refusal) -> bool {
+    /// Decides over one refusal.
+    pub(crate) fn lets_through(&self, refusal: Refusal) -> Sampled {
         let now = Instant::now();
-        let mut last = self.last.lock().unwrap_or_else(|held| held.into_inner());
-        let recent = last
-            .get(&refusal)
-            .is_some_and(|last| now.duration_since(*last) < SAMPLED_EVERY);
-        if !recent {
-            last.insert(refusal, now);
+        let mut kinds = self.kinds.lock().unwrap_or_else(|held| held.into_inner());
+        match kinds.get_mut(&refusal) {
+            Some(kind) if now.duration_since(kind.shown) < SAMPLED_EVERY => {
+                kind.suppressed = kind.suppressed.saturating_add(1);
+                Sampled::Suppressed
+            }
+            kind => {
+                let suppressed = kind.map_or(0, |kind| kind.suppressed);
+                let kind = Kind {
+                    shown: now,
+                    suppressed: 0,
+                };
+                kinds.insert(refusal, kind);
+                Sampled::Shown { suppressed }
+            }
         }
-        !recent
     }
 }
 
@@ -63,8 +86,9 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_is_sampled_and_hides_no_other_kind() {
         let sampler = Sampler::default();
-        assert!(sampler.lets_through(Refusal::Network));
-        assert!(!sampler.lets_through(Refusal::Network));
-        assert!(sampler.lets_through(Refusal::Expired));
+        let shown = Sampled::Shown { suppressed: 0 };
+        assert_eq!(sampler.lets_through(Refusal::Network), shown);
+        assert_eq!(sampler.lets_through(Refusal::Network), Sampled::Suppressed);
+        assert_eq!(sampler.lets_through(Refusal::Expired), shown);
     }
 }

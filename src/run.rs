@@ -80,10 +80,12 @@ async fn serve_config(config: Config) -> Result<(), Ended> {
         .iter()
         .map(ToString::to_string)
         .collect();
+    let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = addresses.join(" "),
+        services,
         "ready"
     );
     let mut serving = std::pin::pin!(listeners.serve(&endpoint));

@@ -41,11 +41,11 @@ pub(crate) enum Event {
 pub(crate) struct LogLine(String);
 
 impl LogLine {
-    /// The value of a field that is text; empty if it is not there.
+    /// The value of a field that is one word; empty if it is not there.
     pub(crate) fn field(&self, name: &str) -> &str {
-        let value = self.0.split_once(&format!(" {name}=\""));
-        let value = value.and_then(|(_, from)| from.split_once('"'));
-        value.map_or("", |(value, _)| value)
+        let mut words = self.0.split(' ');
+        let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches('"')
     }
 }
 

@@ -7,6 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::handshake::Session;
 use crate::gate::Endpoint;
+use crate::log::Sampled;
 use crate::peer::Peer;
 use crate::refusal::{Blame, Refusal, Refused};
 use crate::service::ServiceName;
@@ -25,13 +26,14 @@ impl Endpoint {
     pub(crate) fn turn_away(&self, peer: &Peer, refused: &Refused) {
         let Refused { refusal, detail } = refused;
         self.metrics.connection_refused(*refusal);
-        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
         // Strangers can cause as many of these as they like: one a minute of each kind is
         // for the operator, all are for whoever looks closer.
-        if self.sampler.lets_through(*refusal) {
-            info!(%peer, stage, reason, detail, "refused: {refusal} (one a minute; all at level debug)");
-        } else {
-            debug!(%peer, stage, reason, detail, "refused: {refusal}");
+        match self.sampler.lets_through(*refusal) {
+            Sampled::Shown { suppressed } => {
+                info!(%peer, stage, reason, detail, suppressed, "refused: {refusal}");
+            }
+            Sampled::Suppressed => debug!(%peer, stage, reason, detail, "refused: {refusal}"),
         }
     }
 
@@ -44,9 +46,9 @@ impl Endpoint {
         let Refused { refusal, detail } = refused;
         self.metrics.request_refused(*refusal);
         let Session { peer, identity, .. } = session;
-        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
         let service = service.map(display);
-        info!(%peer, identity = identity.shown(), serial = identity.serial(), service, stage, reason, detail, "refused: {refusal}");
+        info!(%peer, identity = identity.shown(), serial = %identity.serial(), service, stage, reason, detail, "refused: {refusal}");
     }
 
     pub(super) fn note_scraped(&self, session: &Session, scraped: &Scraped<'_>, bytes: u64) {
@@ -60,7 +62,7 @@ impl Endpoint {
         } = scraped;
         let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&session.peer, session.identity.serial());
-        info!(%peer, identity, serial, entry, %service, bytes, duration_ms, "scraped");
+        info!(%peer, identity, %serial, %entry, %service, bytes, duration_ms, "scraped");
     }
 
     pub(super) fn note_failed(&self, session: &Session, scraped: &Scraped<'_>, refused: &Refused) {
@@ -79,13 +81,13 @@ impl Endpoint {
         }
         let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&session.peer, session.identity.serial());
-        let (stage, reason) = (refusal.stage().name(), refusal.reason());
+        let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
         match refusal.blame() {
             Blame::Service | Blame::Us => {
-                warn!(%peer, identity, serial, entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
+                warn!(%peer, identity, %serial, %entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
             }
             Blame::Peer => {
-                info!(%peer, identity, serial, entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
+                info!(%peer, identity, %serial, %entry, %service, stage, reason, detail, duration_ms, "scrape failed: {refusal}");
             }
         }
     }

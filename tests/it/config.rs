@@ -242,7 +242,7 @@ fn everything_can_be_given_by_flags_with_the_names_of_before_too() {
     ]);
     let aegis = Aegis::spawn(command);
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
-    aegis.logged(&["scraped", "entry=\"--allow-network\""]);
+    aegis.logged(&["scraped", "entry=--allow-network"]);
 }
 
 #[test]

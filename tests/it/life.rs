@@ -1,15 +1,16 @@
 //! The life of the process: ready, serve, drain.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::harness::aegis::command;
+use crate::harness::aegis::{command, field};
 use crate::harness::service::until_closed;
-use crate::harness::{Aegis, Connection, PATIENCE, Service, World, answer};
+use crate::harness::{Aegis, Connection, PATIENCE, Scraper, Service, World, answer};
 
 #[test]
 fn the_ready_line_names_the_real_ports() {
@@ -156,13 +157,12 @@ fn logs_are_json_by_choice_and_every_line_is_an_object() {
     command
         .args(["serve", "--log-format", "json", "--config"])
         .arg(config);
-    let output = std::process::Stdio::piped();
-    let mut child = command.stderr(output).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let ready = lines.next().unwrap().unwrap();
     let (_, listen) = ready.split_once(r#""listen":""#).unwrap();
     let address = listen.split('"').next().unwrap().parse().unwrap();
-    let scraper = crate::harness::Scraper::new(address, &world.pki, Some(&world.pki.client()));
+    let scraper = Scraper::new(address, &world.pki, Some(&world.pki.client()));
     assert_eq!(scraper.get("/node").status, 200);
     let scraped = lines.next().unwrap().unwrap();
     child.kill().unwrap();
@@ -178,6 +178,29 @@ fn logs_are_json_by_choice_and_every_line_is_an_object() {
     ] {
         assert!(scraped.contains(part), "{part} in {scraped}");
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_end_it() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let mut command = command();
+    command
+        .args(["serve", "--config"])
+        .arg(world.write_config());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut ready = String::new();
+    log.read_line(&mut ready).unwrap();
+    drop(log);
+    let address = field(&ready, "listen").unwrap().parse().unwrap();
+    let scraper = Scraper::new(address, &world.pki, Some(&world.pki.client()));
+    for _ in 0..3 {
+        assert_eq!(scraper.get("/node").status, 200);
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it has ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

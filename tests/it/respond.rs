@@ -162,7 +162,8 @@ fn pieces(size: usize) -> impl Iterator<Item = Vec<u8>> {
 #[test]
 fn a_body_of_100_mib_arrives_whole_in_bounded_memory() {
     const SIZE: usize = 100 * 1024 * 1024;
-    let world = World::new();
+    let mut world = World::new();
+    world.settings.limits = r#"scrape_timeout = "5m""#.to_owned();
     let _chunked = large(&world, "chunked", SIZE, "chunked");
     let _length = large(&world, "length", SIZE, "length");
     let _small = world.service("small", answer("up 1\n"));
@@ -194,7 +195,7 @@ fn a_body_of_100_mib_arrives_whole_in_bounded_memory() {
 fn eight_large_scrapes_at_once_take_little_memory() {
     const SIZE: usize = 20 * 1024 * 1024;
     let mut world = World::new();
-    world.settings.limits = "scrapes_per_service = 8".to_owned();
+    world.settings.limits = "scrapes_per_service = 8\nscrape_timeout = \"5m\"".to_owned();
     let _service = large(&world, "large", SIZE, "chunked");
     let _small = world.service("small", answer("up 1\n"));
     let aegis = world.start();

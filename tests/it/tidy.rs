@@ -39,7 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["config", "escaped", "policy", "refusal", "service"],
     ),
     ("scrape/respond", &["config", "escaped", "refusal"]),
-    ("scrape/record", &["gate", "peer", "refusal", "service"]),
+    (
+        "scrape/record",
+        &["gate", "log", "peer", "refusal", "service"],
+    ),
     ("scrape", &["config", "gate", "policy", "refusal"]),
     (
         "gate",

@@ -93,32 +93,36 @@ impl Aegis {
 
     /// Waits for a log line with all of these texts.
     pub fn logged(&self, texts: &[&str]) -> String {
+        let is_it = |line: &str| texts.iter().all(|text| line.contains(text));
+        self.line(is_it, &format!("{texts:?}"))
+    }
+
+    /// Waits for a log line with this stage and reason, and gives it.
+    pub fn refused(&self, stage: &str, reason: &str) -> String {
+        let fields = [format!("stage={stage}"), format!("reason={reason}")];
+        let is_it = |line: &str| {
+            let has = |field: &String| line.split(' ').any(|word| word == field);
+            fields.iter().all(has)
+        };
+        self.line(is_it, &format!("{fields:?}"))
+    }
+
+    fn line(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
             let (seen, ended) = &*lines;
-            if let Some(line) = seen
-                .iter()
-                .find(|line| texts.iter().all(|text| line.contains(text)))
-            {
+            if let Some(line) = seen.iter().find(|line| is_it(line)) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if *ended || left.is_zero() {
                 let seen = seen.join("\n");
                 drop(lines);
-                panic!("no line with {texts:?} in the log:\n{seen}");
+                panic!("no line with {what} in the log:\n{seen}");
             }
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }
-    }
-
-    /// Waits for a log line with this stage and reason, and gives it.
-    pub fn refused(&self, stage: &str, reason: &str) -> String {
-        self.logged(&[
-            &format!("stage=\"{stage}\""),
-            &format!("reason=\"{reason}\""),
-        ])
     }
 
     /// All lines so far.

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use super::PATIENCE;
 pub struct Service {
     path: PathBuf,
     seen: Arc<Seen>,
+    probes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl Service {
                     let mut stream = stream;
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
                     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-                    if let Some(request) = read_head(&mut stream) {
+                    if let Some(request) = read_head(&mut stream).filter(|head| head != PROBE) {
                         noted.requests.lock().unwrap().0.push(request);
                         noted.more.notify_all();
                         serve(&mut stream);
@@ -51,12 +53,20 @@ impl Service {
         Self {
             path: path.to_owned(),
             seen,
+            probes: AtomicUsize::new(0),
         }
     }
 
-    /// How often something connected.
+    /// How often something has connected by now.
+    ///
+    /// Connects itself, and so waits behind whatever connected before.
     pub fn connections(&self) -> usize {
-        self.seen.requests.lock().unwrap().1
+        #[expect(clippy::disallowed_methods, reason = "not aegis")]
+        let mut probe = UnixStream::connect(&self.path).unwrap();
+        probe.write_all(PROBE.as_bytes()).unwrap();
+        until_closed(&mut probe);
+        let probes = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
+        self.seen.requests.lock().unwrap().1 - probes
     }
 
     /// The heads of the requests so far.
@@ -79,6 +89,9 @@ impl Service {
         }
     }
 }
+
+/// What [`Service::connections`] says in place of a request.
+const PROBE: &str = "PROBE\r\n\r\n";
 
 impl Drop for Service {
     fn drop(&mut self) {
