@@ -3,8 +3,8 @@
 //! What was written becomes a `Section` of values that know their line; `read` turns it
 //! into a [`Config`] in which nothing is left to check, or into every fault at once.
 
+mod fault;
 mod limits;
-mod origin;
 mod read;
 mod section;
 mod services;
@@ -16,11 +16,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::origin::Origin;
 use crate::policy::Policy;
 use crate::service::ServiceName;
 
+pub use fault::{Fault, Given};
 pub use limits::Limits;
-pub use origin::{Fault, Given, Origin};
 use section::{Section, Value};
 
 /// Everything that `aegis serve` runs by, checked.
@@ -55,7 +56,8 @@ impl Config {
         let mut faults = Vec::new();
         let mut written = match &overrides.config {
             Some(path) => parse_file(path, &mut faults),
-            None if Path::new(Self::DEFAULT_FILE).exists() => {
+            // One that cannot be looked at is read all the same, to say why.
+            None if !matches!(Path::new(Self::DEFAULT_FILE).try_exists(), Ok(false)) => {
                 parse_file(Path::new(Self::DEFAULT_FILE), &mut faults)
             }
             None => Section::empty(""),

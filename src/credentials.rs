@@ -1,5 +1,6 @@
 //! The certificates, the key and the CRLs that the configuration names, read and checked.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,11 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use webpki::BorrowedCertRevocationList;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
 
 use crate::config::{self, Fault, Given};
 
@@ -113,28 +117,52 @@ impl Loader {
     }
 
     fn crls(&mut self, files: &[Given<PathBuf>]) -> Vec<CertificateRevocationListDer<'static>> {
-        const KEY: &str = "tls.client_crl_files";
         let mut all = Vec::new();
+        // Of two lists of one issuer only the first would be asked, be it the older.
+        let mut issuers = HashSet::new();
         for file in files {
-            let Some(bytes) = self.read(file, KEY) else {
-                continue;
-            };
-            let crls: Vec<_> = if bytes.starts_with(b"-----BEGIN") {
-                CertificateRevocationListDer::pem_slice_iter(&bytes)
-                    .filter_map(Result::ok)
-                    .collect()
-            } else {
-                vec![CertificateRevocationListDer::from(bytes)]
-            };
-            let readable = crls
-                .iter()
-                .all(|crl| x509_parser::parse_x509_crl(crl).is_ok());
-            if crls.is_empty() || !readable {
-                self.fault(file, KEY, &"holds no CRL that can be read (PEM or DER)");
+            for crl in self.crls_of(file) {
+                match crl_summary(&crl) {
+                    Ok(summary) if issuers.insert(summary.scope.clone()) => {
+                        self.warnings.extend(summary.warning);
+                        all.push(crl);
+                    }
+                    Ok(summary) => {
+                        let problem = format!(
+                            "holds a second CRL of {}; keep the newer alone",
+                            summary.issuer
+                        );
+                        self.fault(file, CRL_KEY, &problem);
+                    }
+                    Err(problem) => self.fault(file, CRL_KEY, &problem),
+                }
             }
-            all.extend(crls);
         }
         all
+    }
+
+    fn crls_of(&mut self, file: &Given<PathBuf>) -> Vec<CertificateRevocationListDer<'static>> {
+        let Some(bytes) = self.read(file, CRL_KEY) else {
+            return Vec::new();
+        };
+        let is_pem = bytes
+            .windows(PEM_MARK.len())
+            .any(|window| window == PEM_MARK);
+        let crls = match is_pem {
+            true => CertificateRevocationListDer::pem_slice_iter(&bytes).collect(),
+            false => Ok(vec![CertificateRevocationListDer::from(bytes)]),
+        };
+        match crls {
+            Ok(crls) if !crls.is_empty() => crls,
+            Ok(_) => {
+                self.fault(file, CRL_KEY, &"holds no CRL (PEM or DER)");
+                Vec::new()
+            }
+            Err(error) => {
+                self.fault(file, CRL_KEY, &format!("is broken PEM: {error}"));
+                Vec::new()
+            }
+        }
     }
 
     fn certificates(&mut self, file: &Given<PathBuf>, key: &str) -> Vec<CertificateDer<'static>> {
@@ -185,6 +213,47 @@ impl Loader {
 
 /// The permission bits of users who neither own the file nor are in its group.
 const OTHERS: u32 = 0o007;
+
+const CRL_KEY: &str = "tls.client_crl_files";
+const PEM_MARK: &[u8] = b"-----BEGIN X509 CRL-----";
+
+/// What must be known of a CRL before it is put to use.
+struct CrlSummary {
+    issuer: String,
+    /// Its issuer, and the part of that issuer's certificates which it is for.
+    scope: (Vec<u8>, Option<Vec<u8>>),
+    warning: Option<String>,
+}
+
+fn crl_summary(crl: &[u8]) -> Result<CrlSummary, String> {
+    let (rest, parsed) = x509_parser::parse_x509_crl(crl)
+        .map_err(|_| "holds no CRL that can be read (PEM or DER)".to_owned())?;
+    if !rest.is_empty() || BorrowedCertRevocationList::from_der(crl).is_err() {
+        return Err(format!(
+            "holds a CRL of {} that cannot be used; it must be version 2, with a CRL number and nextUpdate",
+            parsed.issuer()
+        ));
+    }
+    let distribution_point = parsed
+        .extensions()
+        .iter()
+        .find(|extension| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+    let next_update = parsed.next_update();
+    let has_expired = next_update.is_some_and(|next_update| next_update < ASN1Time::now());
+    Ok(CrlSummary {
+        issuer: parsed.issuer().to_string(),
+        scope: (
+            parsed.issuer().as_raw().to_vec(),
+            distribution_point.map(|extension| extension.value.to_vec()),
+        ),
+        warning: next_update.filter(|_| has_expired).map(|next_update| {
+            format!(
+                "the CRL of {} ran out at {next_update}: every certificate of that CA is refused until a new one is given",
+                parsed.issuer()
+            )
+        }),
+    })
+}
 
 fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
     match parse_x509_certificate(certificate) {

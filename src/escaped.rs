@@ -21,8 +21,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Long enough for every sensible name; short enough that nobody fills a disk with one.
-const LONGEST_FOREIGN_TEXT: usize = 128;
+/// Long enough for every sensible name and error; short enough that nobody fills a disk with
+/// one.
+const LONGEST_FOREIGN_TEXT: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -34,6 +35,6 @@ mod tests {
         assert_eq!(shown(b"/node"), "/node");
         assert_eq!(shown(b"/\x1b[31m\n\"\\"), "/\\x1b[31m\\x0a\\\"\\\\");
         assert_eq!(shown("/n\u{f6}".as_bytes()), "/n\\xc3\\xb6");
-        assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(128)));
+        assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(256)));
     }
 }

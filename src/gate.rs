@@ -44,7 +44,7 @@ impl Gate {
             (Ok(upstream), Ok((handshake, credential_warnings))) => {
                 let mut warnings = config.warnings;
                 warnings.extend(credential_warnings);
-                warnings.extend(upstream.unusable());
+                warnings.extend(upstream.warnings());
                 Ok(Self {
                     policy: config.policy,
                     handshake,

@@ -22,7 +22,8 @@
 //! # Layout
 //!
 //! The modules below stand in reading order: words, inputs, the path, the life of the process.
-//! Each names only what lies before it.
+//! Each names only what lies before it; the gate holds what the stages are made by, and
+//! `scrape.rs` alone sees both.
 
 pub mod peer;
 pub mod networks;
@@ -30,6 +31,7 @@ pub mod identity;
 pub mod service;
 pub mod refusal;
 pub mod escaped;
+pub mod origin;
 
 pub mod config;
 pub mod credentials;

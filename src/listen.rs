@@ -43,7 +43,11 @@ impl Listeners {
             match bind(address.value, beside_ipv4) {
                 Ok(listener) => bound.push(listener),
                 Err(error) => {
-                    let problem = format!("{} cannot be listened on: {error}", address.value);
+                    let problem = format!(
+                        "{} cannot be listened on: {error}{}",
+                        address.value,
+                        hint(addresses)
+                    );
                     faults.push(Fault::new(&address.origin, "listen", problem));
                 }
             }
@@ -73,7 +77,7 @@ impl Listeners {
                 Some(ended) = connections.join_next() => reap(endpoint, ended),
                 accepted = self.accept() => match accepted {
                     Ok((stream, source)) => {
-                        trouble = Trouble::default();
+                        trouble.pause = Duration::ZERO;
                         begin(&mut connections, endpoint, stream, source);
                     }
                     Err(error) => tokio::select! {
@@ -99,6 +103,17 @@ impl Listeners {
             Poll::Pending
         })
         .await
+    }
+}
+
+/// What may be meant by an address that is in use by the list itself.
+fn hint(addresses: &[Given<SocketAddr>]) -> &'static str {
+    let has = |wanted: fn(&IpAddr) -> bool| addresses.iter().any(|given| wanted(&given.value.ip()));
+    match has(IpAddr::is_unspecified) && addresses.len() > 1 {
+        true => {
+            "; [::] takes IPv4 as well, and 0.0.0.0 every IPv4 address: list no other beside it"
+        }
+        false => "",
     }
 }
 

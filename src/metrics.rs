@@ -10,7 +10,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::refusal::Refusal;
@@ -55,8 +54,9 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version of aegis", build);
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&THIS_BUILD).set(1);
+        registry.register("build_info", "The version of aegis", build);
         registry.register(
             "connections",
             "Connections that are open",
@@ -189,6 +189,15 @@ impl Drop for OpenConnection {
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0])
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+const THIS_BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {

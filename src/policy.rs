@@ -2,9 +2,9 @@
 //!
 //! Entries are additive and their order does not matter. There are no denies.
 
-use crate::config::Origin;
 use crate::identity::{Identity, IdentityPattern};
 use crate::networks::Networks;
+use crate::origin::Origin;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::service::{ServiceName, ServicePattern};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::escaped::Escaped;
 use Blame::{Peer, Service, Us};
 use SeenAs::{Closed, Status};
 use Stage::{Admit, Authorize, Handshake, Respond, Route, Upstream};
@@ -65,7 +66,7 @@ refusals! {
     TooLarge         Respond   "too_large"        Status(502), Service "the service's answer is too large";
     HungUp           Respond   "hung_up"          Status(502), Service "the service closed the connection before its answer was whole";
     Abandoned        Respond   "abandoned"        Closed,      Peer    "the scraper closed the connection before it had the whole answer";
-    Stalled          Respond   "stalled"          Closed,      Peer    "the scraper stopped reading";
+    Stalled          Respond   "stalled"          Closed,      Peer    "the scraper stopped reading, or reads too slowly";
 }
 
 impl Refusal {
@@ -111,17 +112,18 @@ impl fmt::Display for Refusal {
 pub struct Refused {
     /// The refusal.
     pub refusal: Refusal,
-    /// What more is known, such as the error of a system call; escaped, if it is foreign.
+    /// What more is known, such as the error of a system call.
     pub detail: Option<String>,
 }
 
 impl Refused {
-    /// Makes a refusal with a detail.
+    /// Makes a refusal with a detail, which is escaped and cut: foreign text may be in it.
     #[must_use]
     pub fn new(refusal: Refusal, detail: impl fmt::Display) -> Self {
+        let detail = Escaped(detail.to_string().as_bytes()).to_string();
         Self {
             refusal,
-            detail: Some(detail.to_string()),
+            detail: Some(detail),
         }
     }
 }

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::config::{Limits, Service};
+use crate::escaped::Escaped;
 use crate::gate::{Endpoint, Gate};
 use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused, SeenAs, Stage};
 pub use admit::{Admitted, Places, admit};
 pub use handshake::{Handshake, Session};
 use record::Scraped;
-use respond::{Failed, Reveal, ServiceRequest};
+use respond::{Failed, Reveal, Scraper, ServiceRequest};
 use route::{Afterwards, AnswerWith, Asked, Heads, NextHead};
 pub use upstream::Upstream;
 
@@ -48,38 +49,50 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let mut heads = Heads::default();
     loop {
         let idle_until = oldest.min(Instant::now() + limits.idle_timeout);
-        let next = tokio::select! {
-            next = heads.next(&mut session.stream, idle_until, limits) => next,
-            () = endpoint.draining() => Ok(NextHead::Over),
-        };
-        let asked = match next {
-            Ok(NextHead::Over) => return session.close().await,
-            Ok(NextHead::Head(head)) => {
-                let with = answer_with(&head);
-                route::route(&head, limits).map_err(|refused| (refused, with))
-            }
-            Err(refused) => Err((refused, AnswerWith::Body)),
-        };
-        let asked = match asked {
-            Ok(asked) => asked,
+        let asked = match next_request(&mut session, &mut heads, idle_until, &endpoint).await {
+            Ok(Some(asked)) => asked,
+            Ok(None) => break,
             Err((refused, with)) => {
                 turn_down(&mut session, &refused, with, &endpoint).await;
-                return session.close().await;
+                break;
             }
         };
-        let last = asked.afterwards == Afterwards::Close
-            || Instant::now() >= oldest
-            || endpoint.is_draining();
-        let afterwards = if last {
+        let afterwards = if Instant::now() >= oldest || endpoint.is_draining() {
             Afterwards::Close
         } else {
-            Afterwards::KeepAlive
+            asked.afterwards
         };
-        match request(&mut session, asked, afterwards, &endpoint).await {
-            Connection::Cut => return,
-            Connection::Whole if last => return session.close().await,
-            Connection::Whole => {}
+        match (
+            request(&mut session, &mut heads, asked, afterwards, &endpoint).await,
+            afterwards,
+        ) {
+            (Connection::Whole, Afterwards::KeepAlive) => {}
+            (Connection::Whole, Afterwards::Close) => break,
+            (Connection::Cut, _) => return,
         }
+    }
+    session.close().await;
+}
+
+/// Reads the next request; `None` if the scraper leaves, is idle for too long, or has to go.
+async fn next_request(
+    session: &mut Session,
+    heads: &mut Heads,
+    idle_until: Instant,
+    endpoint: &Endpoint,
+) -> Result<Option<Asked>, (Refused, AnswerWith)> {
+    let limits = &endpoint.gate.limits;
+    let next = tokio::select! {
+        next = heads.next(&mut session.stream, idle_until, limits) => next,
+        () = endpoint.draining() => Ok(NextHead::Over),
+    };
+    match next {
+        Ok(NextHead::Head(head)) => match route::route(&head, limits) {
+            Ok(asked) => Ok(Some(asked)),
+            Err(refused) => Err((refused, answer_with(&head))),
+        },
+        Ok(NextHead::Over) => Ok(None),
+        Err(refused) => Err((refused, AnswerWith::Body)),
     }
 }
 
@@ -95,6 +108,7 @@ enum Connection {
 /// Serves one request: authorize, connect, pass the answer on.
 async fn request(
     session: &mut Session,
+    heads: &mut Heads,
     asked: Asked,
     afterwards: Afterwards,
     endpoint: &Endpoint,
@@ -110,13 +124,9 @@ async fn request(
             return refuse(session, refusal, Reveal::Nothing, with, &gate.limits).await;
         }
     };
-    let (identity, entry) = (permit.matched().to_owned(), permit.entry().to_string());
-    if asked.service.is_reserved() {
-        let (content_type, text) = endpoint.metrics.text();
-        let sent = respond::own(&mut session.stream, content_type, &text, with, &gate.limits);
-        return sent.await.map_or(Connection::Cut, |()| Connection::Whole);
-    }
-    let ended = scrape(session, &asked, permit, afterwards, gate, begun).await;
+    let identity = Escaped(permit.matched().as_bytes()).to_string();
+    let entry = permit.entry().to_string();
+    let ended = scrape(session, heads, &asked, permit, afterwards, endpoint, begun).await;
     let scraped = Scraped {
         identity: &identity,
         entry: &entry,
@@ -143,37 +153,50 @@ async fn request(
     }
 }
 
-/// Scrapes a service that was granted, and says how many bytes its body had.
+/// Scrapes what was granted, and says how many bytes its body had.
 async fn scrape(
     session: &mut Session,
+    heads: &mut Heads,
     asked: &Asked,
     permit: Permit,
     afterwards: Afterwards,
-    gate: &Gate,
+    endpoint: &Endpoint,
     begun: Instant,
 ) -> Result<u64, Failed> {
-    let limits = &gate.limits;
-    let settings = gate.upstream.settings(permit.service());
+    let Gate {
+        upstream, limits, ..
+    } = &endpoint.gate;
+    let settings = upstream.settings(permit.service());
     let unseen = |refused| Failed {
         refused,
         seen: false,
     };
-    let target = route::target_for(settings, asked.query.as_deref())
-        .map_err(|refusal| unseen(refusal.into()))?;
+    let target = || {
+        let target = route::target_for(settings, asked.query.as_deref());
+        target.map_err(|refusal| unseen(refusal.into()))
+    };
+    let with = (asked.answer, afterwards);
+    if asked.service.is_reserved() {
+        target()?;
+        return respond::own(&mut session.stream, endpoint.metrics.text(), with, limits).await;
+    }
+    let found = upstream.find(permit).map_err(unseen)?;
+    // Only now: for a service that is not there, the answer must be that, whatever the query.
+    let target = target()?;
     let deadline = begun + time_for(asked.timeout, settings, limits);
-    let connected = gate.upstream.connect(permit, deadline);
-    let connected = connected.await.map_err(unseen)?;
+    let connected = found.connect(deadline).await.map_err(unseen)?;
     let request = ServiceRequest {
         target,
         asked,
         remaining: deadline.saturating_duration_since(Instant::now()),
     };
-    let with = (asked.answer, afterwards);
-    let stream = &mut session.stream;
-    respond::respond(
-        stream, connected, &request, settings, limits, with, deadline,
-    )
-    .await
+    let mut scraper = Scraper {
+        stream: &mut session.stream,
+        heads,
+        deadline,
+        limits,
+    };
+    scraper.respond(connected, &request, settings, with).await
 }
 
 /// How long a scrape may take.

@@ -1,8 +1,9 @@
 //! The `[limits]` table: the bound of everything that a scraper or a service could make grow.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::origin::{Fault, Given};
+use super::fault::{Fault, Given};
 use super::section::Section;
 
 /// Every bound, with the defaults of the configuration reference.
@@ -68,9 +69,9 @@ impl Limits {
                     .duration("scrape_timeout_max", Duration::from_secs(5 * MINUTE)),
                 timeout_offset: from.duration("timeout_offset", Duration::from_millis(250)),
                 stall_timeout: from.duration("stall_timeout", Duration::from_secs(30)),
-                request_head: from.bytes("request_head", 16 * KIB, LARGEST_HEAD),
-                response_head: from.bytes("response_head", 64 * KIB, LARGEST_HEAD),
-                response_body: from.bytes("response_body", 256 * KIB * KIB, u64::MAX),
+                request_head: from.bytes("request_head", 16 * KIB, HEAD),
+                response_head: from.bytes("response_head", 64 * KIB, HEAD),
+                response_body: from.bytes("response_body", 256 * KIB * KIB, 1..=u64::MAX),
                 scrapes_per_service: from.count("scrapes_per_service", 4),
                 drain_timeout: from.duration("drain_timeout", Duration::from_secs(10)),
             }
@@ -89,10 +90,10 @@ impl Default for Limits {
 const MINUTE: u64 = 60;
 const KIB: u64 = 1024;
 
-/// A head is held in memory as a whole.
-const LARGEST_HEAD: u64 = KIB * KIB;
-/// Less could not hold the request that Prometheus sends.
-const SMALLEST_HEAD: u64 = KIB;
+/// More is a mistake on any machine.
+const HIGHEST_COUNT: u64 = 1_000_000;
+/// A head is held in memory as a whole; less could not hold what Prometheus sends.
+const HEAD: RangeInclusive<u64> = KIB..=KIB * KIB;
 
 /// More than a day is a mistyped unit; the timers of the runtime end at about two years.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * MINUTE);
@@ -111,11 +112,16 @@ impl Reader<'_> {
         let Some(given) = self.section.scalar(key, self.faults) else {
             return default;
         };
-        let count = given.value.parse::<u64>().ok().filter(|count| *count > 0);
-        let fits = count.and_then(|count| u32::try_from(count).ok());
-        match fits.and_then(|count| T::try_from(u64::from(count)).ok()) {
+        let count = given.value.parse::<u64>().ok();
+        let count = count.filter(|count| (1..=HIGHEST_COUNT).contains(count));
+        match count.and_then(|count| T::try_from(count).ok()) {
             Some(count) => count,
-            None => self.wrong(key, &given, "is not a whole number above 0", default),
+            None => self.wrong(
+                key,
+                &given,
+                "is not a whole number from 1 to 1000000",
+                default,
+            ),
         }
     }
 
@@ -123,17 +129,12 @@ impl Reader<'_> {
         &mut self,
         key: &'static str,
         default: u64,
-        largest: u64,
+        range: RangeInclusive<u64>,
     ) -> T {
-        let smallest = if largest == LARGEST_HEAD {
-            SMALLEST_HEAD
-        } else {
-            1
-        };
         let size = match self.section.scalar(key, self.faults) {
             None => default,
             Some(given) => match size(&given.value) {
-                Some(size) if (smallest..=largest).contains(&size) => size,
+                Some(size) if range.contains(&size) => size,
                 Some(_) => self.wrong(key, &given, "is out of range; from 1KiB to 1MiB", default),
                 None => self.wrong(key, &given, NOT_A_SIZE, default),
             },

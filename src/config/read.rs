@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::fault::{Fault, Given};
 use super::limits::Limits;
-use super::origin::{Fault, Given, Origin};
 use super::section::Section;
 use super::{Config, Log, LogFormat, LogLevel, Tls, TlsVersion, services};
 use crate::networks::{Network, Networks};
+use crate::origin::Origin;
 use crate::policy::{Entry, Policy};
 
 /// Reads the whole configuration; `None` if a part without a default is missing or unusable.
@@ -142,15 +143,13 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let name = section.key(key);
+    let before = faults.len();
     let Some(given) = section.texts(key, faults) else {
-        let problem = format!(
-            "is not set, so that the entry matches nobody; list at least one under {key}, or give {flag}"
-        );
-        // Only if it is missing: one of a wrong kind was noted already.
-        if faults
-            .last()
-            .is_none_or(|last| !last.to_string().contains(&name))
-        {
+        // Unless it is there, and was noted to be of a wrong kind.
+        if faults.len() == before {
+            let problem = format!(
+                "is not set, so that the entry matches nobody; list at least one under {key}, or give {flag}"
+            );
             faults.push(Fault::new(section.origin(), name, problem));
         }
         return Vec::new();

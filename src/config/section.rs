@@ -10,7 +10,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::origin::{Fault, Given, Origin};
+use super::fault::{Fault, Given};
+use crate::origin::Origin;
 
 /// One table of the configuration.
 #[derive(Debug)]

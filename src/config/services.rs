@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Service;
+use super::fault::Fault;
 use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE};
-use super::origin::Fault;
 use super::read::{note_if_none, path};
 use super::section::Section;
 use crate::service::ServiceName;

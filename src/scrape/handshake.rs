@@ -5,7 +5,6 @@
 
 mod verify;
 
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -16,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ServerConfig, version};
+use rustls::{CertificateError, OtherError, ServerConfig, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -261,9 +260,12 @@ fn refused(error: io::Error) -> Refused {
         rustls::Error::InvalidCertificate(error) => certificate_refusal(error),
         _ => Refusal::Tls,
     };
-    match tls.source() {
-        Some(source) => Refused::new(refusal, format_args!("{tls}: {source}")),
-        None => Refused::new(refusal, tls),
+    // rustls shows errors that are not its own by their structure.
+    match tls {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            Refused::new(refusal, other)
+        }
+        tls => Refused::new(refusal, tls),
     }
 }
 

@@ -9,7 +9,7 @@ use super::handshake::Session;
 use crate::gate::Endpoint;
 use crate::log::Sampled;
 use crate::peer::Peer;
-use crate::refusal::{Blame, Refusal, Refused};
+use crate::refusal::{Blame, Refused};
 use crate::service::ServiceName;
 
 /// What is said of a scrape once it has ended.
@@ -74,10 +74,10 @@ impl Endpoint {
             duration,
         } = scraped;
         // A name that no service ever had must not become a label.
-        if *refusal == Refusal::UnknownService {
-            self.metrics.request_refused(*refusal);
-        } else {
+        if self.gate.upstream.knows(service) {
             self.metrics.failed(service, *refusal, *duration);
+        } else {
+            self.metrics.request_refused(*refusal);
         }
         let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&session.peer, session.identity.serial());

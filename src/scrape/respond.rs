@@ -6,76 +6,111 @@
 mod answer;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::route::{Afterwards, AnswerWith};
+use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
 use crate::config::{Limits, Service};
 use crate::refusal::{Refusal, Refused, SeenAs};
 use answer::Answer;
 pub(super) use answer::ServiceRequest;
 
-/// Passes a service's answer on to the scraper, and says how many bytes its body had.
-///
-/// # Errors
-/// Why not, and whether the scraper has seen a part of the answer by then.
-pub(super) async fn respond(
-    stream: &mut (impl AsyncWrite + Unpin),
-    connected: Connected,
-    request: &ServiceRequest<'_>,
-    settings: &Service,
-    limits: &Limits,
-    with: (AnswerWith, Afterwards),
-    deadline: Instant,
-) -> Result<u64, Failed> {
-    let mut to_scraper = ToScraper {
-        stream,
-        deadline,
-        limits,
-    };
-    let asked = Answer::ask(connected, request, limits);
-    let mut answer = timeout_at(deadline, asked)
-        .await
-        .unwrap_or_else(|_| Err(Refusal::Timeout.into()))
-        .map_err(Failed::unseen)?;
-    let head = answer.check(settings.max_body).map_err(Failed::unseen)?;
-    let (body, afterwards) = with;
-    let head = Bytes::from(head.written(afterwards));
-    if body == AnswerWith::HeadAlone {
-        to_scraper.write(head).await.map_err(Failed::seen)?;
-        return Ok(0);
-    }
-    // The head waits for the first bytes of the body: until then, a failure has a status.
-    let mut unsent = head;
-    let mut size = 0;
-    loop {
-        let next = answer.next(deadline).await;
-        let seen = unsent.is_empty();
-        let next = next.and_then(|next| within(next, &mut size, settings.max_body));
-        let Some(data) = next.map_err(|refused| Failed { refused, seen })? else {
-            break;
-        };
-        let head = std::mem::take(&mut unsent);
-        match answer.framing() {
-            Framing::Chunked => {
-                let length = Bytes::from(format!("{:x}\r\n", data.len()));
-                let framed = head.chain(length).chain(data).chain(&b"\r\n"[..]);
-                to_scraper.write(framed).await
-            }
-            Framing::Length(_) => to_scraper.write(head.chain(data)).await,
+/// The scraper's side of a scrape: every wait for it ends by the scrape's deadline, and sooner
+/// if it takes nothing.
+pub(super) struct Scraper<'a, S> {
+    pub(super) stream: &'a mut S,
+    /// What the scraper sends meanwhile: its next request, or the end.
+    pub(super) heads: &'a mut Heads,
+    pub(super) deadline: Instant,
+    pub(super) limits: &'a Limits,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
+    /// Passes a service's answer on, and says how many bytes its body had.
+    ///
+    /// # Errors
+    /// Why not, and whether the scraper has seen a part of the answer by then.
+    pub(super) async fn respond(
+        &mut self,
+        connected: Connected,
+        request: &ServiceRequest<'_>,
+        settings: &Service,
+        (body, afterwards): (AnswerWith, Afterwards),
+    ) -> Result<u64, Failed> {
+        let asked = self.wait_for(Answer::ask(connected, request, self.limits));
+        let mut answer = asked.await.map_err(Failed::unseen)?;
+        let head = answer.check(settings.max_body).map_err(Failed::unseen)?;
+        // The head waits for the first bytes of the body: until then, a failure has a status.
+        let mut unsent = Bytes::from(head.written(afterwards));
+        if body == AnswerWith::HeadAlone {
+            self.write(unsent).await.map_err(Failed::seen)?;
+            return Ok(0);
         }
-        .map_err(Failed::seen)?;
+        let mut size = 0;
+        loop {
+            let next = self.wait_for(answer.next()).await;
+            let seen = unsent.is_empty();
+            let next = next.and_then(|next| within(next, &mut size, settings.max_body));
+            let Some(data) = next.map_err(|refused| Failed { refused, seen })? else {
+                break;
+            };
+            let head = std::mem::take(&mut unsent);
+            match answer.framing() {
+                Framing::Chunked => {
+                    let length = Bytes::from(format!("{:x}\r\n", data.len()));
+                    let framed = head.chain(length).chain(data).chain(&b"\r\n"[..]);
+                    self.write(framed).await
+                }
+                Framing::Length(_) => self.write(head.chain(data)).await,
+            }
+            .map_err(Failed::seen)?;
+            // A service that never pauses must not keep the others from their turn.
+            yield_now().await;
+        }
+        let end: &[u8] = match answer.framing() {
+            Framing::Chunked => b"0\r\n\r\n",
+            Framing::Length(_) => b"",
+        };
+        self.write(unsent.chain(end)).await.map_err(Failed::seen)?;
+        Ok(size)
     }
-    let end: &[u8] = match answer.framing() {
-        Framing::Chunked => b"0\r\n\r\n",
-        Framing::Length(_) => b"",
-    };
-    to_scraper
-        .write(unsent.chain(end))
-        .await
-        .map_err(Failed::seen)?;
-    Ok(size)
+
+    /// Waits for the service, as long as the scraper is there and the deadline is not.
+    async fn wait_for<T>(
+        &mut self,
+        service: impl Future<Output = Result<T, Refused>>,
+    ) -> Result<T, Refused> {
+        tokio::select! {
+            biased;
+            came = timeout_at(self.deadline, service) => {
+                came.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+            }
+            refused = self.heads.until_gone(self.stream, self.limits) => Err(refused),
+        }
+    }
+
+    async fn write(&mut self, mut bytes: impl Buf) -> Result<(), Refused> {
+        while bytes.has_remaining() {
+            match timeout_at(self.patience(), self.stream.write_buf(&mut bytes)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => return Err(Refusal::Abandoned.into()),
+                Ok(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
+                Err(_) => return Err(Refusal::Stalled.into()),
+            }
+        }
+        match timeout_at(self.patience(), self.stream.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
+            Err(_) => Err(Refusal::Stalled.into()),
+        }
+    }
+
+    fn patience(&self) -> Instant {
+        self.deadline
+            .min(Instant::now() + self.limits.stall_timeout)
+    }
 }
 
 /// Counts a chunk, unless with it the body is too large.
@@ -160,43 +195,47 @@ pub(super) async fn refuse(
     if body == AnswerWith::Body {
         answer.push_str(text);
     }
-    write(stream, Bytes::from(answer), limits).await
+    write(stream, answer, limits).await
 }
 
-/// Answers with a text of aegis's own.
+/// Answers with aegis's own metrics, and says how many bytes they have.
 ///
 /// # Errors
-/// The scraper does not take it.
+/// The scraper does not take them.
 pub(super) async fn own(
     stream: &mut (impl AsyncWrite + Unpin),
-    content_type: &str,
-    text: &str,
+    (content_type, text): (&str, String),
     with: (AnswerWith, Afterwards),
     limits: &Limits,
-) -> Result<(), Refused> {
+) -> Result<u64, Failed> {
     let (body, afterwards) = with;
+    let size = text.len();
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{}",
-        text.len(),
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n{}",
         end_of_head(afterwards)
     );
     if body == AnswerWith::Body {
-        answer.push_str(text);
+        answer.push_str(&text);
     }
-    write(stream, Bytes::from(answer), limits).await
+    let written = write(stream, answer, limits).await;
+    written.map_err(Failed::seen)?;
+    Ok(size as u64)
 }
 
+/// Writes a short answer of aegis's own.
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
-    answer: Bytes,
+    answer: String,
     limits: &Limits,
 ) -> Result<(), Refused> {
-    let mut to_scraper = ToScraper {
-        stream,
-        deadline: Instant::now() + limits.stall_timeout,
-        limits,
+    let writing = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await
     };
-    to_scraper.write(answer).await
+    match timeout(limits.stall_timeout, writing).await {
+        Ok(written) => written.map_err(|error| Refused::new(Refusal::Abandoned, error)),
+        Err(_) => Err(Refusal::Stalled.into()),
+    }
 }
 
 fn end_of_head(afterwards: Afterwards) -> &'static str {
@@ -232,37 +271,5 @@ fn sentence(refusal: Refusal, status: u16) -> (&'static str, &'static str) {
             "the service's answer was not whole in time\n",
         ),
         _ => ("Bad Gateway", "the service gave no usable metrics\n"),
-    }
-}
-
-/// The way to the scraper: every write ends by the scrape's deadline, and sooner if the
-/// scraper takes nothing.
-struct ToScraper<'a, S> {
-    stream: &'a mut S,
-    deadline: Instant,
-    limits: &'a Limits,
-}
-
-impl<S: AsyncWrite + Unpin> ToScraper<'_, S> {
-    async fn write(&mut self, mut bytes: impl Buf) -> Result<(), Refused> {
-        while bytes.has_remaining() {
-            let patience = self.patience();
-            match timeout_at(patience, self.stream.write_buf(&mut bytes)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) => return Err(Refusal::Abandoned.into()),
-                Ok(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
-                Err(_) => return Err(Refusal::Stalled.into()),
-            }
-        }
-        match timeout_at(self.patience(), self.stream.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
-            Err(_) => Err(Refusal::Stalled.into()),
-        }
-    }
-
-    fn patience(&self) -> Instant {
-        self.deadline
-            .min(Instant::now() + self.limits.stall_timeout)
     }
 }

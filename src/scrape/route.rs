@@ -10,7 +10,6 @@ use std::time::Duration;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::config::{Limits, Service};
-use crate::escaped::Escaped;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 
@@ -68,8 +67,7 @@ pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Asked, Refused> {
         Some("GET") => AnswerWith::Body,
         Some("HEAD") => AnswerWith::HeadAlone,
         other => {
-            let method = Escaped(other.unwrap_or_default().as_bytes()).to_string();
-            return Err(Refused::new(Refusal::Method, method));
+            return Err(Refused::new(Refusal::Method, other.unwrap_or_default()));
         }
     };
     if request.version != Some(1) {
@@ -95,7 +93,11 @@ const MOST_HEADERS: usize = 64;
 
 /// Splits a request target in origin form with exactly one segment (RFC 9112, section 3.2.1).
 fn target(raw: &str) -> Result<(ServiceName, Option<String>), Refused> {
-    let refused = || Refused::new(Refusal::Target, Escaped(raw.as_bytes()));
+    let refused = || Refused::new(Refusal::Target, raw);
+    // A fragment is for the scraper alone (RFC 9110, section 7.1).
+    if raw.contains('#') {
+        return Err(refused());
+    }
     let (path, query) = match raw.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (raw, None),

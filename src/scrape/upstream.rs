@@ -19,7 +19,7 @@ use crate::config::{Config, Fault, Given, Service};
 use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
-use directory::Directory;
+use directory::{Directory, Socket};
 
 /// The services: where their sockets are, and what is different for each.
 #[derive(Debug)]
@@ -88,10 +88,12 @@ impl Upstream {
             .map_or(&self.unnamed, |named| &named.settings)
     }
 
-    /// Names in the socket directory, by which no service can be reached, and why.
+    /// What is allowed of the socket directory, but will hurt; one sentence each.
     #[must_use]
-    pub fn unusable(&self) -> Vec<String> {
-        self.socket_dir.unusable()
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.socket_dir.unusable();
+        warnings.extend(self.socket_dir.open_to_all());
+        warnings
     }
 
     /// How many services have been seen in the socket directory.
@@ -103,15 +105,19 @@ impl Upstream {
             .len()
     }
 
-    /// Connects to the service that the permit is for; the permit is used up.
+    /// Whether a service is configured, or its name was seen in the socket directory.
+    #[must_use]
+    pub fn knows(&self, service: &ServiceName) -> bool {
+        let seen = || self.seen.lock().unwrap_or_else(|held| held.into_inner());
+        self.named.contains_key(service) || seen().contains(service)
+    }
+
+    /// Finds the socket of the service that the permit is for; the permit is used up.
     ///
     /// # Errors
-    /// Any refusal of [`crate::refusal::Stage::Upstream`], or [`Refusal::UnknownService`].
-    pub(super) async fn connect(
-        &self,
-        permit: Permit,
-        deadline: Instant,
-    ) -> Result<Connected, Refused> {
+    /// Any refusal of [`crate::refusal::Stage::Upstream`] that needs no connection, or
+    /// [`Refusal::UnknownService`].
+    pub(super) fn find(&self, permit: Permit) -> Result<Found, Refused> {
         let service = permit.service();
         let named = self.named.get(service);
         let settings = self.settings(service);
@@ -120,38 +126,28 @@ impl Upstream {
             Some((directory, file)) => directory.open_socket(file),
             None => self.socket_dir.open_socket(&format!("{service}.sock")),
         };
-        let socket = opened.map_err(|refused| self.told_apart(service, refused))?;
+        let socket = match opened {
+            Err(refused) if refused.refusal == Refusal::Missing && !self.knows(service) => {
+                return Err(Refusal::UnknownService.into());
+            }
+            Err(refused) => {
+                if matches!(refused.refusal, Refusal::Escapes | Refusal::NotASocket) {
+                    self.remember(service);
+                }
+                return Err(refused);
+            }
+            Ok(socket) => socket,
+        };
         self.remember(service);
         if settings.owner.is_some_and(|owner| owner != socket.owner) {
             let detail = format_args!("uid {} owns the socket", socket.owner);
             return Err(Refused::new(Refusal::Owner, detail));
         }
-        let stream = dial(&socket.descriptor, deadline).await?;
-        if let Some(owner) = settings.owner {
-            // Who called listen(2): the owner of a file says nothing of who has it open.
-            let credentials = stream.peer_cred();
-            let uid = credentials
-                .map_err(|error| Refused::new(Refusal::Owner, error))?
-                .uid();
-            if uid != owner {
-                let detail = format_args!("uid {uid} answers on the socket");
-                return Err(Refused::new(Refusal::Owner, detail));
-            }
-        }
-        Ok(Connected { stream, turn })
-    }
-
-    /// Tells a service that is gone from one that never was.
-    fn told_apart(&self, service: &ServiceName, refused: Refused) -> Refused {
-        let known = self.named.contains_key(service) || {
-            let seen = self.seen.lock().unwrap_or_else(|held| held.into_inner());
-            seen.contains(service)
-        };
-        if refused.refusal == Refusal::Missing && !known {
-            Refusal::UnknownService.into()
-        } else {
-            refused
-        }
+        Ok(Found {
+            socket,
+            owner: settings.owner,
+            turn,
+        })
     }
 
     fn remember(&self, service: &ServiceName) {
@@ -159,6 +155,41 @@ impl Upstream {
         if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
             seen.insert(service.clone());
         }
+    }
+}
+
+/// A service's socket after every check that needs no connection, and the place among its
+/// scrapes that is taken.
+#[derive(Debug)]
+pub(super) struct Found {
+    socket: Socket,
+    owner: Option<u32>,
+    turn: Turn,
+}
+
+impl Found {
+    /// Connects to the service.
+    ///
+    /// # Errors
+    /// [`Refusal::Connect`], or [`Refusal::Owner`] if another user answers than must.
+    pub(super) async fn connect(self, deadline: Instant) -> Result<Connected, Refused> {
+        let Self {
+            socket,
+            owner,
+            turn,
+        } = self;
+        let stream = dial(&socket.descriptor, deadline).await?;
+        if let Some(owner) = owner {
+            // Who called listen(2): the owner of a file says nothing of who has it open.
+            let credentials = stream.peer_cred();
+            let credentials = credentials.map_err(|error| Refused::new(Refusal::Owner, error))?;
+            let uid = credentials.uid();
+            if uid != owner {
+                let detail = format_args!("uid {uid} answers on the socket");
+                return Err(Refused::new(Refusal::Owner, detail));
+            }
+        }
+        Ok(Connected { stream, turn })
     }
 }
 
@@ -205,7 +236,11 @@ const REMEMBERED_SERVICES: usize = 10_000;
 
 fn split(socket: &Path) -> Option<(Directory, String)> {
     let file = socket.file_name()?.to_str()?.to_owned();
-    Some((Directory::at(socket.parent()?), file))
+    let folder = match socket.parent()? {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    Some((Directory::at(folder), file))
 }
 
 /// How many scrapes of each service are running.

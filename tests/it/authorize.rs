@@ -22,6 +22,11 @@ fn unknown_and_not_granted_are_the_same_bytes_from_outside_and_two_reasons_in_th
         (&not_granted.head, &not_granted.body),
         (&neither.head, &neither.body)
     );
+    let with_query = connection.get("/team-a-absent?x=1").unwrap();
+    assert_eq!(
+        (&not_granted.head, &not_granted.body),
+        (&with_query.head, &with_query.body)
+    );
     assert_eq!(unknown.header("Aegis-Reason"), None);
     assert!(
         aegis
@@ -45,8 +50,12 @@ fn a_query_does_not_tell_granted_from_not_granted() {
     let _payroll = world.service("payroll", answer("salary 1\n"));
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
-    assert_eq!(scraper.get("/payroll?x=1").status, 404);
-    assert_eq!(scraper.get("/absent?x=1").status, 404);
+    let not_granted = scraper.get("/payroll?x=1");
+    assert_eq!(
+        (not_granted.status, not_granted.header("Aegis-Reason")),
+        (404, None)
+    );
+    assert_eq!(scraper.get("/absent?x=1").head, not_granted.head);
 }
 
 #[test]
@@ -78,13 +87,15 @@ fn aegis_counts_what_it_does_and_shows_it_to_those_it_grants_that() {
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/node").status, 200);
     assert_eq!(scraper.get("/absent").status, 404);
+    assert_eq!(scraper.get("/absent-too?x=1").status, 404);
+    assert_eq!(scraper.get("/metrics?x=1").status, 400);
     assert!(world.scraper(&aegis, None).try_get("/node").is_err());
     let own = scraper.get("/metrics");
     assert_eq!(own.status, 200);
     for line in [
         r#"aegis_scrapes_total{service="node"} 1"#,
         r#"aegis_scrape_response_bytes_total{service="node"} 5"#,
-        r#"aegis_requests_refused_total{stage="authorize",reason="unknown_service"} 1"#,
+        r#"aegis_requests_refused_total{stage="authorize",reason="unknown_service"} 2"#,
         r#"aegis_connections_refused_total{stage="handshake",reason="no_certificate"} 1"#,
     ] {
         assert!(
@@ -96,6 +107,7 @@ fn aegis_counts_what_it_does_and_shows_it_to_those_it_grants_that() {
     // A name that no service has is no label.
     assert!(!own.text().contains("absent"));
     assert!(own.text().ends_with("# EOF\n"));
+    aegis.logged(&["scraped", "service=metrics"]);
 
     let mut narrow = World::new();
     narrow.settings.allow = allow(r#""127.0.0.1/32""#, r#""*""#, r#""node""#);

@@ -120,6 +120,45 @@ fn files_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn crls_that_could_let_a_revoked_scraper_in_are_errors() {
+    let mut world = World::new();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let mut write = |files: &str, text: String| {
+        world.settings.tls = format!("client_crl_files = [{files}]");
+        std::fs::write(world.path("crl.pem"), text).unwrap();
+        (check(&world, &[]), stderr(&check(&world, &[])))
+    };
+    let pki = Pki::new();
+    let (older, newer) = (
+        pki.crl_revoking(&pki.client(), day),
+        pki.crl_revoking(&pki.client(), day),
+    );
+    let broken = newer.replace("-----END", "!!!\n-----END");
+    let (output, said) = write(r#""crl.pem""#, format!("{older}{broken}"));
+    assert_eq!(output.status.code(), Some(78));
+    assert!(said.contains("crl.pem is broken PEM"), "{said}");
+    let (output, said) = write(r#""crl.pem""#, format!("{older}{newer}"));
+    assert_eq!(output.status.code(), Some(78));
+    assert!(
+        said.contains("holds a second CRL of CN=aegis test CA; keep the newer alone"),
+        "{said}"
+    );
+    // With text around it, as openssl writes it, it is still one.
+    let (output, said) = write(
+        r#""crl.pem""#,
+        format!("Certificate Revocation List:\n{newer}"),
+    );
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let late = pki.crl_revoking(&pki.client(), std::time::Duration::from_secs(60));
+    let (output, _) = write(r#""crl.pem""#, late);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("warning: the CRL of CN=aegis test CA ran out at "),
+        "{said}"
+    );
+}
+
+#[test]
 fn an_expired_server_certificate_or_ca_is_an_error() {
     let world = World::new();
     let day = std::time::Duration::from_secs(24 * 3600);
@@ -275,6 +314,8 @@ fn what_is_allowed_but_dangerous_is_a_warning() {
     std::fs::write(world.socket("metrics"), "").unwrap();
     let open = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(world.path("server.key"), open).unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(world.path("services"), open).unwrap();
     let output = check(&world, &[]);
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
@@ -282,6 +323,7 @@ fn what_is_allowed_but_dangerous_is_a_warning() {
         "0.0.0.0/0 admits every address",
         "server.key: every user of this host can use",
         "metrics.sock: the name is that of",
+        "services: every user of this host can put a socket here",
     ] {
         assert!(said.contains(warning), "no {warning:?} in\n{said}");
     }

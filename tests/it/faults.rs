@@ -83,7 +83,7 @@ const FAULTS: &[(usize, &str)] = &[
     ),
     (
         21,
-        "limits.connections: \"0\" is not a whole number above 0",
+        "limits.connections: \"0\" is not a whole number from 1 to",
     ),
     (22, "limits.idle_timeout: must be a string, but is a number"),
     (23, "limits.request_head: \"1GiB\" is out of range"),

@@ -204,6 +204,39 @@ fn a_chain_through_an_intermediate_is_verified_when_it_is_sent() {
 }
 
 #[test]
+fn a_chain_that_is_made_to_be_searched_for_ever_is_not_searched() {
+    let stage = stage(World::new());
+    // All of one name, so that each could be above each; none leads to the client CA.
+    let above: Vec<_> = (0..9).map(|_| Pki::named("one of many").ca_der()).collect();
+    let certificate = Pki::named("one of many").client().with_chain(above);
+    let line = stage.refuses(Some(&certificate), "untrusted");
+    assert!(line.contains("at most 4 are looked at"), "{line}");
+}
+
+#[test]
+fn a_log_line_is_short_whatever_a_certificate_says() {
+    let long = format!("spiffe://example.org/{}", "x".repeat(20_000));
+    let mut world = World::new();
+    world.settings.allow = allow(r#""127.0.0.1/32""#, r#""spiffe://example.org/*""#, r#""*""#);
+    let stage = stage(world);
+    let names = |params: &mut rcgen::CertificateParams| params.subject_alt_names = vec![uri(&long)];
+    stage.admits(&stage.world.pki.client_with(names));
+    let purposes =
+        (0..1000).map(|number| ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, number]));
+    let purposes: Vec<_> = purposes.collect();
+    let certificate = stage.world.pki.client_with(|params| {
+        params.subject_alt_names = vec![uri(&long)];
+        params.extended_key_usages = purposes;
+    });
+    let scraper = stage.world.scraper(&stage.aegis, Some(&certificate));
+    assert!(scraper.try_get("/node").is_err());
+    stage.aegis.refused("handshake", "usage");
+    for line in stage.aegis.log() {
+        assert!(line.len() < 1000, "{} bytes: {line}", line.len());
+    }
+}
+
+#[test]
 fn a_revoked_certificate_is_refused_and_others_of_the_same_ca_are_not() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
@@ -314,7 +347,7 @@ fn plain_http_gets_no_http_answer() {
 #[test]
 fn silent_connections_are_closed_and_keep_nobody_else_out() {
     let mut world = World::new();
-    world.settings.limits = r#"handshake_timeout = "300ms"
+    world.settings.limits = r#"handshake_timeout = "2s"
 handshakes = 1"#
         .to_owned();
     let stage = stage(world);

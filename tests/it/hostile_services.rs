@@ -1,7 +1,7 @@
 //! Stage 6 against services that break, lie, hang or never end: each fails visibly, and alone.
 
 use std::io::Write as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::harness::service::until_closed;
 use crate::harness::{Aegis, Scraper, Service, World, answer};
@@ -276,26 +276,64 @@ fn a_scraper_that_stops_reading_is_cut_off() {
 
 #[test]
 fn a_scraper_that_leaves_frees_the_service() {
-    let mut world = World::new();
-    world.settings.rest = "[services.endless]\nmax_concurrent = 1\n".to_owned();
-    let _service = Service::with(&world.socket("endless"), |stream| {
+    let endless = |stream: &mut UnixStream| {
         drop(stream.write_all(CHUNKED.as_bytes()));
         let chunk = format!("2710\r\n{}\r\n", "#".repeat(10_000));
         while stream.write_all(chunk.as_bytes()).is_ok() {}
-    });
+    };
+    leaves(endless);
+    // Nothing is written to that scraper, so that only its leaving can tell.
+    leaves(until_closed);
+}
+
+fn leaves(serve: impl Fn(&mut UnixStream) + Send + Sync + 'static) {
+    let mut world = World::new();
+    world.settings.rest = "[services.bad]\nmax_concurrent = 1\ntimeout = \"1h\"\n".to_owned();
+    let service = Service::with(&world.socket("bad"), serve);
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
-    let mut connection = scraper.connect().unwrap();
-    connection
-        .send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    drop(connection);
-    aegis.refused("respond", "abandoned");
+    for times in 1..=3 {
+        let mut connection = scraper.connect().unwrap();
+        connection
+            .send(b"GET /bad HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        service.asked(times);
+        drop(connection);
+        aegis.logged_times(times, &["reason=abandoned"]);
+    }
+}
+
+#[test]
+fn a_service_that_answers_without_reading_is_heard() {
+    let world = World::new();
+    let listener = UnixListener::bind(world.socket("hasty")).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            drop(stream.write_all(answer("up 1\n").as_bytes()));
+        }
+    });
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    for _ in 0..50 {
+        assert_eq!(connection.get("/hasty").unwrap().text(), "up 1\n");
+    }
+}
+
+#[test]
+fn crumbs_are_gathered() {
+    let world = World::new();
+    let crumbs = format!("{CHUNKED}{}0\r\n\r\n", "1\r\n#\r\n".repeat(10_000));
+    let _service = world.service("crumbs", crumbs);
+    let aegis = world.start();
+    let got = world.prometheus(&aegis).get("/crumbs");
+    assert_eq!(got.text(), "#".repeat(10_000));
+    assert!(got.chunks < 1000, "{} chunks", got.chunks);
 }
 
 #[test]
 fn one_hung_service_costs_the_others_nothing() {
-    let world = World::new();
+    let mut world = World::new();
+    world.settings.limits = r#"scrape_timeout = "1h""#.to_owned();
     let hung = Service::with(&world.socket("hung"), until_closed);
     let services: Vec<_> = (0..10)
         .map(|number| world.service(&format!("good{number}"), answer("up 1\n")))

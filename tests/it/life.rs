@@ -66,7 +66,7 @@ fn a_scrape_in_flight_ends_whole_after_sigterm_and_idle_connections_close() {
 #[test]
 fn draining_ends_within_its_bound() {
     let mut world = World::new();
-    world.settings.limits = r#"drain_timeout = "300ms""#.to_owned();
+    world.settings.limits = "drain_timeout = \"300ms\"\nscrape_timeout = \"1h\"".to_owned();
     let service = Service::with(&world.socket("hung"), until_closed);
     let mut aegis = world.start();
     let mut busy = world.prometheus(&aegis).connect().unwrap();
@@ -128,7 +128,7 @@ fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
     let certificate = world
         .pki
         .client_with(|params| params.not_after = soon.into());

@@ -8,14 +8,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("networks", &["peer"]),
     ("identity", &["escaped"]),
     ("service", &[]),
-    ("refusal", &[]),
+    ("refusal", &["escaped"]),
     ("escaped", &[]),
-    ("config", &["networks", "identity", "policy", "service"]),
+    ("origin", &[]),
+    (
+        "config",
+        &["identity", "networks", "origin", "policy", "service"],
+    ),
     ("credentials", &["config"]),
     (
         "policy",
         &[
-            "config", "identity", "networks", "peer", "refusal", "service",
+            "origin", "identity", "networks", "peer", "refusal", "service",
         ],
     ),
     ("metrics", &["refusal", "service"]),
@@ -43,7 +47,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "scrape/record",
         &["gate", "log", "peer", "refusal", "service"],
     ),
-    ("scrape", &["config", "gate", "policy", "refusal"]),
+    (
+        "scrape",
+        &["config", "escaped", "gate", "policy", "refusal"],
+    ),
     (
         "gate",
         &[
@@ -67,7 +74,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
     ("handshake", "super::admit::{Admitted, Slot}"),
     ("authorize", "super::handshake::Session"),
     ("record", "super::handshake::Session"),
-    ("respond", "super::route::{Afterwards, AnswerWith}"),
+    ("respond", "super::route::{Afterwards, AnswerWith, Heads}"),
     ("respond", "super::upstream::Connected"),
     (
         "respond",

@@ -5,11 +5,12 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::harness::service::read_head;
-use crate::harness::{Aegis, Scraper, Service, World, answer};
+use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer};
 
 fn refuses(aegis: &Aegis, scraper: &Scraper, service: &str, reason: &str) {
     let answer = scraper.get(&format!("/{service}"));
@@ -72,8 +73,9 @@ fn a_socket_swapped_for_a_link_at_full_speed_never_leads_outside() {
         })
     };
     let mut connection = world.prometheus(&aegis).connect().unwrap();
-    let mut answers = [0, 0];
-    for _ in 0..2000 {
+    let mut answers = [0_u32, 0];
+    let deadline = Instant::now() + PATIENCE;
+    while answers.iter().any(|count| *count < 200) && Instant::now() < deadline {
         let answer = connection.get("/node").unwrap();
         match answer.status {
             200 => assert_eq!(answer.text(), "up 1\n"),
@@ -183,6 +185,19 @@ fn a_socket_elsewhere_and_a_path_of_its_own_are_by_configuration() {
     let aegis = world.start();
     assert_eq!(world.prometheus(&aegis).get("/app").status, 200);
     assert!(app.requests()[0].starts_with("GET /internal/metrics HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_relative_socket_of_a_relative_configuration_is_found() {
+    let mut world = World::new();
+    world.settings.rest = "[services.app]\nsocket = \"app.sock\"\n".to_owned();
+    let _app = Service::answering(&world.path("app.sock"), answer("up 1\n").into());
+    world.write_config();
+    let mut command = crate::harness::aegis::command();
+    command.args(["serve", "--config", "aegis.toml"]);
+    command.current_dir(world.folder.path());
+    let aegis = Aegis::spawn(command);
+    assert_eq!(world.prometheus(&aegis).get("/app").status, 200);
 }
 
 #[test]

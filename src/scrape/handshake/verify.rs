@@ -1,5 +1,7 @@
 //! The check of a client certificate: all that webpki asks, and the purpose that it lets pass.
 
+use std::error;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -7,7 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ExtendedKeyPurpose,
-    SignatureScheme,
+    OtherError, SignatureScheme,
 };
 use x509_parser::parse_x509_certificate;
 
@@ -35,7 +37,13 @@ impl ClientCertVerifier for RequireClientAuth {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // The chain first: a certificate of nobody's is `untrusted`, whatever it is made for.
+        // The search for a path tries every order of what a stranger sends: a few hundred
+        // certificates, with names that all fit, keep it busy for seconds.
+        if intermediates.len() > MOST_INTERMEDIATES {
+            let why = TooManyIntermediates(intermediates.len());
+            let why = CertificateError::Other(OtherError(Arc::new(why)));
+            return Err(Error::InvalidCertificate(why));
+        }
         let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
         if states_client_auth(end_entity) {
             return Ok(verified);
@@ -70,6 +78,24 @@ impl ClientCertVerifier for RequireClientAuth {
         self.0.supported_verify_schemes()
     }
 }
+
+/// Chains have one or two; each more multiplies what a stranger can make us compute.
+const MOST_INTERMEDIATES: usize = 4;
+
+#[derive(Debug)]
+struct TooManyIntermediates(usize);
+
+impl fmt::Display for TooManyIntermediates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count) = self;
+        write!(
+            f,
+            "{count} certificates above the leaf; at most {MOST_INTERMEDIATES} are looked at"
+        )
+    }
+}
+
+impl error::Error for TooManyIntermediates {}
 
 fn states_client_auth(leaf: &[u8]) -> bool {
     parse_x509_certificate(leaf).is_ok_and(|(_, certificate)| {

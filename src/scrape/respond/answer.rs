@@ -1,11 +1,15 @@
 //! One exchange with a service: a request written from nothing, and the rules of its answer.
 
+mod request_first;
+
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection};
@@ -14,16 +18,13 @@ use hyper::header::{
     HeaderName, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
 
 use super::super::route::{Afterwards, Asked, TIMEOUT_HEADER};
 use super::super::upstream::{Connected, Turn};
 use super::Framing;
 use crate::config::Limits;
-use crate::escaped::Escaped;
 use crate::refusal::{Refusal, Refused};
+use request_first::RequestFirst;
 
 /// The request that a service sees. Nothing of the scraper's is in it but what stands here.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(super) struct Answer {
     head: Response<()>,
     body: Incoming,
     framing: Framing,
+    /// How the body ended, if that was found while small pieces were gathered.
+    ended: Option<Result<(), Refused>>,
     connection: Driven,
     _turn: Turn,
 }
@@ -80,7 +83,7 @@ impl Answer {
         let (mut sender, connection) = Builder::new()
             .max_buf_size(READ_BUFFER.max(limits.response_head))
             .max_header_size(limits.response_head)
-            .handshake(TokioIo::new(stream))
+            .handshake(RequestFirst::over(stream))
             .await
             .map_err(|error| refused(&error))?;
         let mut connection = Driven {
@@ -96,6 +99,7 @@ impl Answer {
             head: Response::from_parts(head, ()),
             body,
             framing,
+            ended: None,
             connection,
             _turn: turn,
         })
@@ -114,8 +118,7 @@ impl Answer {
         let content_type = single(self.head.headers(), &CONTENT_TYPE)?;
         let content_encoding = single(self.head.headers(), &CONTENT_ENCODING)?;
         if let Some(content_type) = content_type.as_deref().filter(|text| !is_metrics(text)) {
-            let shown = Escaped(content_type.as_bytes()).to_string();
-            return Err(Refused::new(Refusal::ContentType, shown));
+            return Err(Refused::new(Refusal::ContentType, content_type));
         }
         if let Framing::Length(length) = self.framing
             && length > max_body
@@ -135,35 +138,66 @@ impl Answer {
     }
 
     /// The next bytes of the body; `None` once it is whole. Trailers are left out.
-    pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Refused> {
+    ///
+    /// Small pieces that have already come are gathered into one.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+        let mut gathered = match self.piece().await? {
+            None => return Ok(None),
+            Some(piece) if piece.len() >= SMALL => return Ok(Some(piece)),
+            Some(piece) => BytesMut::from(piece.as_ref()),
+        };
+        // How it ended is for the next call; what came before goes out first.
+        while gathered.len() < READ_BUFFER - SMALL {
+            match self.piece_that_came().await {
+                Poll::Ready(Ok(Some(piece))) => gathered.extend_from_slice(&piece),
+                Poll::Ready(ended) => {
+                    self.ended = Some(ended.map(|_| ()));
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Ok(Some(gathered.freeze()))
+    }
+
+    async fn piece_that_came(&mut self) -> Poll<Result<Option<Bytes>, Refused>> {
+        let mut piece = pin!(self.piece());
+        poll_fn(|cx| Poll::Ready(piece.as_mut().poll(cx))).await
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Refused> {
+        if let Some(ended) = self.ended.take() {
+            return ended.map(|()| None);
+        }
         loop {
-            let frame = self.connection.until(self.body.frame());
-            match timeout_at(deadline, frame).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(frame))) => match frame.into_data() {
+            match self.connection.until(self.body.frame()).await {
+                None => return Ok(None),
+                Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => return Ok(Some(data)),
                     Ok(_) | Err(_) => {}
                 },
-                Ok(Some(Err(error))) => return Err(refused(&error)),
-                Err(_) => return Err(Refusal::Timeout.into()),
+                Some(Err(error)) => return Err(refused(&error)),
             }
         }
     }
 }
+
+/// A piece below this is worth copying to save a TLS record and a system call.
+const SMALL: usize = 4 * 1024;
 
 /// Bounds the memory of a scrape, together with what TLS holds. More is no faster.
 const READ_BUFFER: usize = 64 * 1024;
 
 /// A connection that makes progress while something is awaited from it.
 struct Driven {
-    connection: Pin<Box<Connection<TokioIo<UnixStream>, Empty<Bytes>>>>,
+    connection: Pin<Box<Connection<RequestFirst, Empty<Bytes>>>>,
     over: bool,
 }
 
 impl Driven {
     async fn until<F: Future>(&mut self, awaited: F) -> F::Output {
-        let mut awaited = std::pin::pin!(awaited);
-        std::future::poll_fn(|cx| {
+        let mut awaited = pin!(awaited);
+        poll_fn(|cx| {
             // Its outcome reaches the scrape through what is awaited.
             self.over = self.over || self.connection.as_mut().poll(cx).is_ready();
             awaited.as_mut().poll(cx)

@@ -68,6 +68,27 @@ impl Heads {
     }
 }
 
+impl Heads {
+    /// Waits until the scraper is gone. What it sends meanwhile waits for its turn, and is read
+    /// no further than the bound of a head.
+    pub(in crate::scrape) async fn until_gone(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        limits: &Limits,
+    ) -> Refused {
+        loop {
+            if self.read.len() > limits.request_head {
+                std::future::pending::<()>().await;
+            }
+            match stream.read_buf(&mut self.read).await {
+                Ok(1..) => {}
+                Ok(0) => return Refusal::Abandoned.into(),
+                Err(error) => return Refused::new(Refusal::Abandoned, error),
+            }
+        }
+    }
+}
+
 /// Holds what Prometheus sends in one read.
 const FIRST_READ: usize = 1024;
 

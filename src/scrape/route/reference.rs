@@ -44,6 +44,7 @@ fn read_by_hyper(bytes: &str) -> Vec<(String, String, bool)> {
 const TARGETS: &[&str] = &[
     "/node",
     "/node?x=1",
+    "/node?x=1#y",
     "/a.b",
     "/",
     "//node",

@@ -66,6 +66,15 @@ impl Directory {
         sockets.into_iter().filter_map(Result::err).collect()
     }
 
+    /// Says if every user of this host can put a socket into the directory.
+    pub(super) fn open_to_all(&self) -> Option<String> {
+        let directory = self.hold().ok()?;
+        let mode = Mode::from_raw_mode(fs::fstat(&directory).ok()?.st_mode);
+        mode.contains(Mode::WOTH).then(|| {
+            format!("{}: every user of this host can put a socket here and answer as any service; chmod o-w it", self.path.display())
+        })
+    }
+
     fn sockets(&self) -> io::Result<Vec<Result<ServiceName, String>>> {
         let mut sockets = Vec::new();
         let directory = self.hold()?;

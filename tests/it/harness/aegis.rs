@@ -93,8 +93,13 @@ impl Aegis {
 
     /// Waits for a log line with all of these texts.
     pub fn logged(&self, texts: &[&str]) -> String {
+        self.logged_times(1, texts)
+    }
+
+    /// Waits for this many log lines with all of these texts, and gives the last.
+    pub fn logged_times(&self, times: usize, texts: &[&str]) -> String {
         let is_it = |line: &str| texts.iter().all(|text| line.contains(text));
-        self.line(is_it, &format!("{texts:?}"))
+        self.line(times, is_it, &format!("{texts:?}"))
     }
 
     /// Waits for a log line with this stage and reason, and gives it.
@@ -104,22 +109,23 @@ impl Aegis {
             let has = |field: &String| line.split(' ').any(|word| word == field);
             fields.iter().all(has)
         };
-        self.line(is_it, &format!("{fields:?}"))
+        self.line(1, is_it, &format!("{fields:?}"))
     }
 
-    fn line(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
+    fn line(&self, times: usize, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
             let (seen, ended) = &*lines;
-            if let Some(line) = seen.iter().find(|line| is_it(line)) {
+            let mut found = seen.iter().filter(|line| is_it(line));
+            if let Some(line) = found.nth(times - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if *ended || left.is_zero() {
                 let seen = seen.join("\n");
                 drop(lines);
-                panic!("no line with {what} in the log:\n{seen}");
+                panic!("not {times} lines with {what} in the log:\n{seen}");
             }
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }

@@ -119,6 +119,8 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
+    /// How many chunks the body came in.
+    pub chunks: usize,
 }
 
 impl Answer {
@@ -170,10 +172,11 @@ impl Connection {
         let head = self.until(b"\r\n\r\n")?;
         let head = String::from_utf8(head).map_err(io::Error::other)?;
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-        let answer = Answer {
+        let mut answer = Answer {
             status: status.ok_or_else(|| io::Error::other(head.clone()))?,
             head,
             body: Vec::new(),
+            chunks: 0,
         };
         if head_alone {
             return Ok(answer);
@@ -190,6 +193,7 @@ impl Connection {
                 if size == 0 {
                     return Ok(answer);
                 }
+                answer.chunks += 1;
             }
         }
         let length = answer

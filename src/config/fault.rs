@@ -1,41 +1,8 @@
-//! Where a setting was written, and what is wrong with it.
+//! Settings with their place, and what is wrong with them.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// Where a setting was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A line of the configuration file, counted from 1.
-    File(Arc<Path>, usize),
-    /// A flag, or its variable in the environment.
-    Flag(&'static str),
-    /// Nowhere: a default, or a setting that is missing.
-    Unset,
-}
-
-impl Origin {
-    /// The path that a setting names: relative ones start from the folder of the file they
-    /// stand in; those of a flag from the working directory.
-    #[must_use]
-    pub fn resolve(&self, path: &str) -> PathBuf {
-        match self {
-            Self::File(file, _) => file.parent().unwrap_or(Path::new("")).join(path),
-            Self::Flag(_) | Self::Unset => PathBuf::from(path),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(file, line) => write!(f, "{}:{line}", file.display()),
-            Self::Flag(name) => f.write_str(name),
-            Self::Unset => f.write_str("configuration"),
-        }
-    }
-}
+use crate::origin::Origin;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]

@@ -1,0 +1,76 @@
+//! A connection with a service on which nothing is read before the request is written.
+//!
+//! Some services, such as a shell script behind a socket, answer at once and hang up. hyper
+//! takes bytes that come before its request for a broken connection, and a request that
+//! cannot be written any more for a failed exchange, though the answer may be there.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+/// A stream that reads only once something was written to it.
+#[derive(Debug)]
+pub(super) struct RequestFirst {
+    stream: TokioIo<UnixStream>,
+    asked: Asked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
+}
+
+impl RequestFirst {
+    pub(super) fn over(stream: UnixStream) -> Self {
+        Self {
+            stream: TokioIo::new(stream),
+            asked: Asked::No,
+        }
+    }
+}
+
+impl Read for RequestFirst {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.asked {
+            Asked::Yes => Pin::new(&mut self.stream).poll_read(cx, buffer),
+            // The first write wakes the task again.
+            Asked::No => Poll::Pending,
+        }
+    }
+}
+
+impl Write for RequestFirst {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() && self.asked == Asked::No {
+            self.asked = Asked::Yes;
+            cx.waker().wake_by_ref();
+        }
+        written.map(|written| match written {
+            // It has hung up without reading; whether it has answered shows when reading.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        })
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
