@@ -88,7 +88,7 @@ fn complain(ended: &Ended) -> ExitCode {
     drop(io::stderr().write_all(said.as_bytes()));
     match ended {
         Ended::Configuration(_) => ExitCode::from(CONFIGURATION),
-        Ended::CutShort | Ended::System(_) => ExitCode::FAILURE,
+        Ended::CutShort | Ended::System(_) | Ended::Unbound(_) => ExitCode::FAILURE,
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Ended {
     CutShort,
     /// The system refused something that nothing works without.
     System(io::Error),
+    /// An address cannot be listened on, at least not now.
+    Unbound(Vec<Fault>),
 }
 
 impl fmt::Display for Ended {
@@ -55,6 +57,7 @@ impl fmt::Display for Ended {
                 f.write_str("ended by a second signal; scrapes in flight were cut off")
             }
             Self::System(error) => write!(f, "cannot start: {error}"),
+            Self::Unbound(faults) => faults.iter().try_for_each(|fault| writeln!(f, "{fault}")),
         }
     }
 }
@@ -67,7 +70,7 @@ async fn serve_config(config: Config) -> Result<(), Ended> {
     for warning in &gate.warnings {
         warn!("{warning}");
     }
-    let listeners = Listeners::bind(&listen).map_err(Ended::Configuration)?;
+    let listeners = Listeners::bind(&listen).map_err(Ended::Unbound)?;
     raise_open_files(&gate.limits);
     // The first use of the random generator takes tens of milliseconds: not in a handshake.
     let random = aws_lc_rs::default_provider()

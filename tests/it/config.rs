@@ -225,7 +225,7 @@ fn an_address_in_use_is_an_error_that_names_it() {
         "--listen",
         &taken,
     ]);
-    assert_eq!(second.status.code(), Some(78));
+    assert_eq!(second.status.code(), Some(1));
     let said = stderr(&second);
     assert!(
         said.contains(&format!(
