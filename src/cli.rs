@@ -55,7 +55,7 @@ fn check(overrides: &Overrides) -> ExitCode {
     let checked = Config::load(overrides).and_then(|config| {
         let listen = config.listen.clone();
         let socket_dir = config.socket_dir.value.clone();
-        Gate::build(config).map(|gate| (gate, listen, socket_dir))
+        Gate::build(config, None).map(|gate| (gate, listen, socket_dir))
     });
     let (gate, listen, socket_dir) = match checked {
         Ok(checked) => checked,

@@ -54,12 +54,16 @@ impl Config {
     /// Every fault that was found, each with its file, line and key.
     pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut written = match &overrides.config {
-            Some(path) => parse_file(path, &mut faults),
+        let default = Path::new(Self::DEFAULT_FILE);
+        let file = match &overrides.config {
+            Some(path) => Some(path.as_path()),
             // One that cannot be looked at is read all the same, to say why.
-            None if !matches!(Path::new(Self::DEFAULT_FILE).try_exists(), Ok(false)) => {
-                parse_file(Path::new(Self::DEFAULT_FILE), &mut faults)
-            }
+            None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
+        };
+        let mut written = match file.map(|path| parse_file(path, &mut faults)) {
+            Some(Ok(section)) => section,
+            // All else would only be said to be missing.
+            Some(Err(fault)) => return Err(vec![fault]),
             None => Section::empty(""),
         };
         let mut warnings = Vec::new();
@@ -136,7 +140,7 @@ impl Service {
 }
 
 /// How logs are written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// Text for people or JSON for machines.
     pub format: LogFormat,
@@ -272,25 +276,16 @@ fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[Strin
     }
 }
 
-fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Section {
-    let text = match read_bounded(path) {
-        Ok(bytes) => {
-            String::from_utf8(bytes).map_err(|_| "is not UTF-8, as a TOML file must be".to_owned())
-        }
-        Err(error) => Err(format!("cannot be read: {error}")),
+/// Reads a file's table, with what is wrong in it; an error if there is nothing to read.
+fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
+    let fault = |problem: String| {
+        let problem = format!("{} {problem}", path.display());
+        Fault::new(&Origin::Flag("--config"), "", problem)
     };
-    match text {
-        Ok(text) => Section::parse(path, &text, faults),
-        Err(problem) => {
-            let flag = Origin::Flag("--config");
-            faults.push(Fault::new(
-                &flag,
-                "",
-                format!("{} {problem}", path.display()),
-            ));
-            Section::empty("")
-        }
-    }
+    let bytes = read_bounded(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| fault("is not UTF-8, as a TOML file must be".to_owned()))?;
+    Ok(Section::parse(path, &text, faults))
 }
 
 /// Reads a regular file of at most [`LARGEST_FILE`] bytes.

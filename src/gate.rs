@@ -27,12 +27,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Builds a gate from a configuration and the files that it names.
+    /// Builds a gate from a configuration and the files that it names. What the gate before it
+    /// knows of services goes on.
     ///
     /// # Errors
     /// Every fault of those files.
-    pub fn build(config: Config) -> Result<Self, Vec<Fault>> {
-        let upstream = Upstream::open(&config);
+    pub fn build(config: Config, before: Option<&Self>) -> Result<Self, Vec<Fault>> {
+        let upstream = Upstream::open(&config, before.map(|before| &before.upstream));
         let handshake = Credentials::load(&config.tls).and_then(|mut credentials| {
             let warnings = std::mem::take(&mut credentials.warnings);
             Ok((
@@ -65,7 +66,7 @@ impl Gate {
 /// What all connections share.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub(crate) gate: Gate,
+    gate: watch::Sender<Arc<Gate>>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     pub(crate) sampler: Sampler,
@@ -77,12 +78,28 @@ impl Endpoint {
     #[must_use]
     pub fn new(gate: Gate) -> Self {
         Self {
-            places: Arc::new(Places::new(&gate.limits)),
-            gate,
+            gate: watch::Sender::new(Arc::new(gate)),
+            places: Arc::default(),
             metrics: Metrics::default(),
             sampler: Sampler::default(),
             drain: watch::Sender::new(false),
         }
+    }
+
+    /// The gate that decides now.
+    #[must_use]
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate.borrow())
+    }
+
+    /// The gates from now on: a connection is judged again when there is another one.
+    pub(crate) fn gates(&self) -> watch::Receiver<Arc<Gate>> {
+        self.gate.subscribe()
+    }
+
+    /// Decides by another gate from now on, open connections included.
+    pub fn replace(&self, gate: Gate) {
+        self.gate.send_replace(Arc::new(gate));
     }
 
     /// Begins to drain: no new connections, no new requests.

@@ -43,6 +43,7 @@ pub mod scrape;
 
 pub mod gate;
 pub mod listen;
+pub(crate) mod reload;
 pub mod run;
 
 pub mod cli;

@@ -7,12 +7,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-use crate::config::{Fault, Given};
+use crate::config::{Fault, Given, Limits};
 use crate::gate::Endpoint;
 use crate::peer::Peer;
 use crate::scrape;
@@ -150,7 +151,8 @@ fn begin(
     stream: TcpStream,
     source: SocketAddr,
 ) {
-    match scrape::admit(stream, source, &endpoint.gate.policy, &endpoint.places) {
+    let gate = endpoint.gate();
+    match scrape::admit(stream, source, &gate.policy, &gate.limits, &endpoint.places) {
         Ok(admitted) => {
             let endpoint = Arc::clone(endpoint);
             connections.spawn(async move {
@@ -201,3 +203,32 @@ impl Trouble {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// Makes room for the descriptors of as many connections as are allowed.
+pub(crate) fn make_room(limits: &Limits) {
+    let connections = u64::try_from(limits.connections).unwrap_or(u64::MAX);
+    let wanted = connections
+        .saturating_mul(DESCRIPTORS_EACH)
+        .saturating_add(DESCRIPTORS_BESIDE);
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = now.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit {
+        current: Some(allowed),
+        maximum: now.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() || allowed < wanted {
+        warn!(
+            open_files = allowed,
+            wanted,
+            "the limit on open files is below what limits.connections can need; raise LimitNOFILE= or lower limits.connections"
+        );
+    }
+}
+
+/// The scraper's connection, the socket by descriptor, and the connection with the service.
+const DESCRIPTORS_EACH: u64 = 3;
+/// Listeners, directories, the runtime's own, the log.
+const DESCRIPTORS_BESIDE: u64 = 64;

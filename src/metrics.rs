@@ -1,8 +1,8 @@
 //! Aegis's own metrics. Labels come only from enums and from services that are there.
 
 use std::fmt;
-use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -23,6 +23,8 @@ pub struct Metrics {
     accepted: Counter,
     handshakes: Histogram,
     panics: Counter,
+    reload_succeeded: Gauge<i64, AtomicI64>,
+    reload_time: Gauge<f64, AtomicU64>,
     refused_connections: Family<ByReason, Counter>,
     refused_requests: Family<ByReason, Counter>,
     scrapes: Family<ByService, Counter>,
@@ -39,6 +41,8 @@ impl Default for Metrics {
             accepted: Counter::default(),
             handshakes: seconds(),
             panics: Counter::default(),
+            reload_succeeded: Gauge::default(),
+            reload_time: Gauge::default(),
             refused_connections: Family::default(),
             refused_requests: Family::default(),
             scrapes: Family::default(),
@@ -47,6 +51,8 @@ impl Default for Metrics {
             bytes: Family::default(),
         };
         metrics.register();
+        metrics.register_reloads();
+        metrics.reloaded();
         metrics
     }
 }
@@ -108,6 +114,20 @@ impl Metrics {
         );
     }
 
+    fn register_reloads(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "config_last_reload_successful",
+            "1 if the configuration could be read the last time, 0 if an older one is in force",
+            self.reload_succeeded.clone(),
+        );
+        registry.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, in seconds since the Unix epoch",
+            self.reload_time.clone(),
+        );
+    }
+
     /// The metrics as text, and its content type.
     #[must_use]
     pub fn text(&self) -> (&'static str, String) {
@@ -157,6 +177,16 @@ impl Metrics {
             reason,
         };
         self.failures.get_or_create(&by_all).inc();
+    }
+
+    pub(crate) fn reloaded(&self) {
+        self.reload_succeeded.set(1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.reload_time.set(now.unwrap_or_default().as_secs_f64());
+    }
+
+    pub(crate) fn reload_failed(&self) {
+        self.reload_succeeded.set(0);
     }
 
     pub(crate) fn panicked(&self) {

@@ -4,17 +4,17 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::crypto::aws_lc_rs;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::config::{Config, Fault, Limits, Overrides};
+use crate::config::{Config, Fault, Overrides};
 use crate::gate::{Endpoint, Gate};
-use crate::listen::{Listeners, reap};
+use crate::listen::{self, Listeners, reap};
 use crate::log;
+use crate::reload::Reloader;
 
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
@@ -27,7 +27,7 @@ pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
         .enable_all()
         .build()
         .map_err(Ended::System)?
-        .block_on(serve_config(config))
+        .block_on(serve_config(config, overrides))
 }
 
 /// Why `aegis serve` ended, other than well.
@@ -62,16 +62,17 @@ impl fmt::Display for Ended {
     }
 }
 
-async fn serve_config(config: Config) -> Result<(), Ended> {
+async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended> {
     // Before anybody can connect: from here on a signal drains instead of killing.
     let mut signals = Signals::new().map_err(Ended::System)?;
+    let mut reloader = Reloader::new(overrides, &config).map_err(Ended::System)?;
     let listen = config.listen.clone();
-    let gate = Gate::build(config).map_err(Ended::Configuration)?;
+    let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
     for warning in &gate.warnings {
         warn!("{warning}");
     }
     let listeners = Listeners::bind(&listen).map_err(Ended::Unbound)?;
-    raise_open_files(&gate.limits);
+    listen::make_room(&gate.limits);
     // The first use of the random generator takes tens of milliseconds: not in a handshake.
     let random = aws_lc_rs::default_provider()
         .secure_random
@@ -98,6 +99,7 @@ async fn serve_config(config: Config) -> Result<(), Ended> {
             endpoint.drain();
             serving.await
         }
+        never = reloader.run(&endpoint) => match never {},
     };
     drain(&mut connections, &mut signals, &endpoint).await
 }
@@ -108,9 +110,9 @@ async fn drain(
     signals: &mut Signals,
     endpoint: &Endpoint,
 ) -> Result<(), Ended> {
-    let limits = &endpoint.gate.limits;
+    let drain_timeout = endpoint.gate().limits.drain_timeout;
     info!(connections = connections.len(), "draining");
-    let deadline = Instant::now() + limits.drain_timeout;
+    let deadline = Instant::now() + drain_timeout;
     let ended = async {
         while let Some(ended) = connections.join_next().await {
             reap(endpoint, ended);
@@ -119,7 +121,7 @@ async fn drain(
     tokio::select! {
         drained = timeout_at(deadline, ended) => match drained {
             Ok(()) => info!("stopped"),
-            Err(_) => warn!(drain_timeout = ?limits.drain_timeout, "stopped; scrapes in flight were cut off"),
+            Err(_) => warn!(?drain_timeout, "stopped; scrapes in flight were cut off"),
         },
         () = signals.stop() => return Err(Ended::CutShort),
     }
@@ -129,7 +131,6 @@ async fn drain(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
@@ -137,49 +138,14 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     /// Waits for SIGTERM or SIGINT.
     async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    warn!("SIGHUP: this version cannot reload; restart it to read the configuration again");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
-
-/// Makes room for the descriptors of as many connections as are allowed.
-fn raise_open_files(limits: &Limits) {
-    let connections = u64::try_from(limits.connections).unwrap_or(u64::MAX);
-    let wanted = connections
-        .saturating_mul(DESCRIPTORS_EACH)
-        .saturating_add(DESCRIPTORS_BESIDE);
-    let now = getrlimit(Resource::Nofile);
-    if now.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let allowed = now.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = Rlimit {
-        current: Some(allowed),
-        maximum: now.maximum,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() || allowed < wanted {
-        warn!(
-            open_files = allowed,
-            wanted,
-            "the limit on open files is below what limits.connections can need; raise LimitNOFILE= or lower limits.connections"
-        );
-    }
-}
-
-/// The scraper's connection, the socket by descriptor, and the connection with the service.
-const DESCRIPTORS_EACH: u64 = 3;
-/// Listeners, directories, the runtime's own, the log.
-const DESCRIPTORS_BESIDE: u64 = 64;

@@ -11,49 +11,63 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::config::{Limits, Service};
 use crate::escaped::Escaped;
 use crate::gate::{Endpoint, Gate};
+use crate::metrics::Metrics;
 use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused, SeenAs, Stage};
+use crate::service::ServiceName;
 pub use admit::{Admitted, Places, admit};
+use handshake::Presented;
 pub use handshake::{Handshake, Session};
 use record::Scraped;
 use respond::{Failed, Reveal, Scraper, ServiceRequest};
 use route::{Afterwards, AnswerWith, Asked, Heads, NextHead};
 pub use upstream::Upstream;
 
-/// Serves one admitted connection: a handshake, then one request after the other.
+/// Serves one admitted connection: a handshake, then one request after the other, each judged
+/// by the gate of its moment.
 pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let peer = admitted.peer();
     let begun = Instant::now();
-    let accepted = endpoint
-        .gate
-        .handshake
-        .accept(admitted, &endpoint.gate.policy);
+    let mut gates = endpoint.gates();
+    let mut gate = endpoint.gate();
     let mut session = tokio::select! {
-        accepted = accepted => match accepted {
+        accepted = gate.handshake.accept(admitted, &gate.policy) => match accepted {
             Ok(session) => session,
             Err(refused) => return endpoint.turn_away(&peer, &refused),
         },
         () = endpoint.draining() => return,
     };
     endpoint.metrics.handshake_done(begun.elapsed());
-    debug!(%peer, identity = session.identity.shown(), "connected");
+    let presented = Arc::clone(&session.presented);
+    debug!(%peer, identity = presented.identity.shown(), "connected");
 
-    let limits = &endpoint.gate.limits;
-    let oldest = session.accepted + limits.connection_age;
     let mut heads = Heads::default();
     loop {
-        let idle_until = oldest.min(Instant::now() + limits.idle_timeout);
-        let asked = match next_request(&mut session, &mut heads, idle_until, &endpoint).await {
+        let now = Arc::clone(&gates.borrow_and_update());
+        if !Arc::ptr_eq(&now, &gate) {
+            gate = now;
+            if let Err(refused) = gate.handshake.judge(&presented, &gate.policy) {
+                endpoint.turn_out(&presented, &refused);
+                break;
+            }
+        }
+        let oldest = session.accepted + gate.limits.connection_age;
+        let next = tokio::select! {
+            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint) => next,
+            _ = gates.changed() => continue,
+        };
+        let asked = match next {
             Ok(Some(asked)) => asked,
             Ok(None) => break,
             Err((refused, with)) => {
-                turn_down(&mut session, &refused, with, &endpoint).await;
+                turn_down(&mut session, &refused, with, &gate, &endpoint).await;
                 break;
             }
         };
@@ -62,10 +76,16 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         } else {
             asked.afterwards
         };
-        match (
-            request(&mut session, &mut heads, asked, afterwards, &endpoint).await,
-            afterwards,
-        ) {
+        let service = asked.service.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = request(&mut session, &mut heads, asked, afterwards, &endpoint) => outcome,
+            refused = until_outlawed(&presented, &service, gates.clone()) => {
+                endpoint.turn_out(&presented, &refused);
+                Connection::Cut
+            }
+        };
+        match (outcome, afterwards) {
             (Connection::Whole, Afterwards::KeepAlive) => {}
             (Connection::Whole, Afterwards::Close) => break,
             (Connection::Cut, _) => return,
@@ -78,10 +98,12 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
 async fn next_request(
     session: &mut Session,
     heads: &mut Heads,
-    idle_until: Instant,
+    oldest: Instant,
+    gate: &Gate,
     endpoint: &Endpoint,
 ) -> Result<Option<Asked>, (Refused, AnswerWith)> {
-    let limits = &endpoint.gate.limits;
+    let limits = &gate.limits;
+    let idle_until = oldest.min(Instant::now() + limits.idle_timeout);
     let next = tokio::select! {
         next = heads.next(&mut session.stream, idle_until, limits) => next,
         () = endpoint.draining() => Ok(NextHead::Over),
@@ -95,6 +117,36 @@ async fn next_request(
         Err(refused) => Err((refused, AnswerWith::Body)),
     }
 }
+
+/// Waits until a gate admits this scrape no longer, and then for as long as one in flight may
+/// still take.
+async fn until_outlawed(
+    presented: &Presented,
+    service: &ServiceName,
+    mut gates: watch::Receiver<Arc<Gate>>,
+) -> Refused {
+    loop {
+        if gates.changed().await.is_err() {
+            // The gates end with the endpoint, which the caller holds.
+            std::future::pending::<()>().await;
+        }
+        let gate = Arc::clone(&gates.borrow_and_update());
+        let judged = gate
+            .handshake
+            .judge(presented, &gate.policy)
+            .and_then(|()| {
+                let permit = authorize::authorize(presented, service.clone(), &gate.policy);
+                permit.map_err(Refused::from)
+            });
+        if let Err(refused) = judged {
+            sleep(GRACE).await;
+            return refused;
+        }
+    }
+}
+
+/// What a scrape in flight has left once nothing admits it any more.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// What a request leaves of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,19 +166,29 @@ async fn request(
     endpoint: &Endpoint,
 ) -> Connection {
     let begun = Instant::now();
-    let gate = &endpoint.gate;
+    let gate = endpoint.gate();
     let with = (asked.answer, afterwards);
-    let permit = match authorize::authorize(session, asked.service.clone(), &gate.policy) {
+    let presented = Arc::clone(&session.presented);
+    let permit = match authorize::authorize(&presented, asked.service.clone(), &gate.policy) {
         Ok(permit) => permit,
         Err(refusal) => {
             let refused = refusal.into();
-            endpoint.note_refused(session, Some(&asked.service), &refused);
+            endpoint.note_refused(&presented, Some(&asked.service), &refused);
             return refuse(session, refusal, Reveal::Nothing, with, &gate.limits).await;
         }
     };
     let identity = Escaped(permit.matched().as_bytes()).to_string();
     let entry = permit.entry().to_string();
-    let ended = scrape(session, heads, &asked, permit, afterwards, endpoint, begun).await;
+    let ended = scrape(
+        session,
+        heads,
+        (&asked, afterwards),
+        permit,
+        &gate,
+        &endpoint.metrics,
+        begun,
+    )
+    .await;
     let scraped = Scraped {
         identity: &identity,
         entry: &entry,
@@ -135,11 +197,11 @@ async fn request(
     };
     match ended {
         Ok(bytes) => {
-            endpoint.note_scraped(session, &scraped, bytes);
+            endpoint.note_scraped(&presented, &scraped, bytes);
             Connection::Whole
         }
         Err(Failed { refused, seen }) => {
-            endpoint.note_failed(session, &scraped, &refused);
+            endpoint.note_failed(&presented, &scraped, &refused);
             let refusal = refused.refusal;
             let reveal = match refusal.stage() {
                 Stage::Route | Stage::Upstream | Stage::Respond => Reveal::Reason,
@@ -157,15 +219,15 @@ async fn request(
 async fn scrape(
     session: &mut Session,
     heads: &mut Heads,
-    asked: &Asked,
+    (asked, afterwards): (&Asked, Afterwards),
     permit: Permit,
-    afterwards: Afterwards,
-    endpoint: &Endpoint,
+    gate: &Gate,
+    metrics: &Metrics,
     begun: Instant,
 ) -> Result<u64, Failed> {
     let Gate {
         upstream, limits, ..
-    } = &endpoint.gate;
+    } = gate;
     let settings = upstream.settings(permit.service());
     let unseen = |refused| Failed {
         refused,
@@ -178,7 +240,7 @@ async fn scrape(
     let with = (asked.answer, afterwards);
     if asked.service.is_reserved() {
         target()?;
-        return respond::own(&mut session.stream, endpoint.metrics.text(), with, limits).await;
+        return respond::own(&mut session.stream, metrics.text(), with, limits).await;
     }
     let found = upstream.find(permit).map_err(unseen)?;
     // Only now: for a service that is not there, the answer must be that, whatever the query.
@@ -231,13 +293,20 @@ async fn turn_down(
     session: &mut Session,
     refused: &Refused,
     answer: AnswerWith,
+    gate: &Gate,
     endpoint: &Endpoint,
 ) {
-    endpoint.note_refused(session, None, refused);
+    endpoint.note_refused(&session.presented, None, refused);
     if refused.refusal.seen_as() != SeenAs::Closed {
         let with = (answer, Afterwards::Close);
-        let limits = &endpoint.gate.limits;
-        refuse(session, refused.refusal, Reveal::Nothing, with, limits).await;
+        refuse(
+            session,
+            refused.refusal,
+            Reveal::Nothing,
+            with,
+            &gate.limits,
+        )
+        .await;
     }
 }
 

@@ -26,11 +26,12 @@ pub fn admit(
     stream: TcpStream,
     source: SocketAddr,
     policy: &Policy,
+    limits: &Limits,
     places: &Arc<Places>,
 ) -> Result<Admitted, Refusal> {
     let peer = Peer::new(source);
     let decided = if policy.admits(&peer) {
-        Places::take(places, &peer)
+        Places::take(places, &peer, limits)
     } else {
         Err(Refusal::Network)
     };
@@ -83,12 +84,37 @@ impl Admitted {
 
 /// The places for connections: a cap on all, on those of one address, and on how fast one
 /// address takes new ones.
-#[derive(Debug)]
+///
+/// They outlive every gate; how many there are, each gate says anew.
+#[derive(Debug, Default)]
 pub struct Places {
     taken: Mutex<Taken>,
-    connections: usize,
-    per_address: usize,
-    rate: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+    rate: Mutex<Option<Rate>>,
+}
+
+/// How fast addresses connect, by the figures of some gate.
+#[derive(Debug)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+}
+
+impl Rate {
+    fn of(limits: &Limits) -> Self {
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(limits.connection_rate))
+            .allow_burst(at_least_one(limits.connection_burst));
+        Self {
+            per_second: limits.connection_rate,
+            burst: limits.connection_burst,
+            limiter: RateLimiter::hashmap(quota),
+        }
+    }
+
+    fn is_of(&self, limits: &Limits) -> bool {
+        (self.per_second, self.burst) == (limits.connection_rate, limits.connection_burst)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -98,26 +124,12 @@ struct Taken {
 }
 
 impl Places {
-    /// Makes as many places as the limits say.
-    #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(limits.connection_rate))
-            .allow_burst(at_least_one(limits.connection_burst));
-        Self {
-            taken: Mutex::default(),
-            connections: limits.connections,
-            per_address: limits.connections_per_address,
-            rate: RateLimiter::hashmap(quota),
-        }
-    }
-
-    fn take(places: &Arc<Self>, peer: &Peer) -> Result<Slot, Refusal> {
+    fn take(places: &Arc<Self>, peer: &Peer, limits: &Limits) -> Result<Slot, Refusal> {
         let address = peer.counted_as();
-        places.check_rate(address)?;
+        places.check_rate(address, limits)?;
         let mut taken = places.taken.lock().unwrap_or_else(|held| held.into_inner());
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.all >= places.connections || here >= places.per_address {
+        if taken.all >= limits.connections || here >= limits.connections_per_address {
             return Err(Refusal::ConnectionLimit);
         }
         taken.all += 1;
@@ -128,16 +140,21 @@ impl Places {
         })
     }
 
-    fn check_rate(&self, address: IpAddr) -> Result<(), Refusal> {
+    fn check_rate(&self, address: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+        let mut rate = self.rate.lock().unwrap_or_else(|held| held.into_inner());
+        if rate.as_ref().is_some_and(|rate| !rate.is_of(limits)) {
+            *rate = None;
+        }
+        let limiter = &rate.get_or_insert_with(|| Rate::of(limits)).limiter;
         // Addresses that have not connected for a while are as good as new, and forgotten.
         // An attacker with more addresses than fit is refused, not remembered.
-        if self.rate.len() >= REMEMBERED_ADDRESSES {
-            self.rate.retain_recent();
-            if self.rate.len() >= REMEMBERED_ADDRESSES {
+        if limiter.len() >= REMEMBERED_ADDRESSES {
+            limiter.retain_recent();
+            if limiter.len() >= REMEMBERED_ADDRESSES {
                 return Err(Refusal::Rate);
             }
         }
-        self.rate.check_key(&address).map_err(|_| Refusal::Rate)
+        limiter.check_key(&address).map_err(|_| Refusal::Rate)
     }
 
     fn give_back(&self, address: IpAddr) {
@@ -172,52 +189,74 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn places(connections: usize, per_address: usize) -> Arc<Places> {
+    struct Door {
+        places: Arc<Places>,
+        limits: Limits,
+    }
+
+    fn door(connections: usize, connections_per_address: usize) -> Door {
         let limits = Limits {
             connections,
-            connections_per_address: per_address,
+            connections_per_address,
             connection_burst: 8,
             ..Limits::default()
         };
-        Arc::new(Places::new(&limits))
+        Door {
+            places: Arc::default(),
+            limits,
+        }
     }
 
-    fn take(places: &Arc<Places>, source: &str) -> Result<Slot, Refusal> {
-        Places::take(places, &Peer::new(source.parse().unwrap()))
+    fn take(door: &Door, source: &str) -> Result<Slot, Refusal> {
+        let peer = Peer::new(source.parse().unwrap());
+        Places::take(&door.places, &peer, &door.limits)
     }
 
     #[test]
     fn a_place_is_free_again_once_its_slot_is_dropped() {
-        let places = places(2, 2);
-        let first = take(&places, "192.0.2.1:1").unwrap();
-        let _second = take(&places, "192.0.2.2:1").unwrap();
-        let refused = take(&places, "192.0.2.3:1").unwrap_err();
+        let door = door(2, 2);
+        let first = take(&door, "192.0.2.1:1").unwrap();
+        let _second = take(&door, "192.0.2.2:1").unwrap();
+        let refused = take(&door, "192.0.2.3:1").unwrap_err();
         assert_eq!(refused, Refusal::ConnectionLimit);
         drop(first);
-        assert!(take(&places, "192.0.2.3:1").is_ok());
+        assert!(take(&door, "192.0.2.3:1").is_ok());
     }
 
     #[test]
     fn one_address_cannot_take_all_places() {
-        let places = places(8, 2);
+        let door = door(8, 2);
         let _held: Vec<_> = ["[2001:db8::1]:1", "[2001:db8::2]:1"]
-            .map(|source| take(&places, source).unwrap())
+            .map(|source| take(&door, source).unwrap())
             .into();
         // Another address of the same /64 is the same host.
-        let refused = take(&places, "[2001:db8::3]:1").unwrap_err();
+        let refused = take(&door, "[2001:db8::3]:1").unwrap_err();
         assert_eq!(refused, Refusal::ConnectionLimit);
-        assert!(take(&places, "[2001:db8:0:1::1]:1").is_ok());
-        assert!(take(&places, "192.0.2.1:1").is_ok());
+        assert!(take(&door, "[2001:db8:0:1::1]:1").is_ok());
+        assert!(take(&door, "192.0.2.1:1").is_ok());
     }
 
     #[test]
     fn one_address_cannot_connect_ever_faster() {
-        let places = places(8, 8);
+        let door = door(8, 8);
         let refusals: Vec<_> = (0..100)
-            .filter_map(|_| take(&places, "192.0.2.1:1").err())
+            .filter_map(|_| take(&door, "192.0.2.1:1").err())
             .collect();
         assert!(refusals.len() > 50, "{} of 100", refusals.len());
         assert!(refusals.iter().all(|refusal| *refusal == Refusal::Rate));
-        assert!(take(&places, "192.0.2.2:1").is_ok());
+        assert!(take(&door, "192.0.2.2:1").is_ok());
+    }
+
+    #[test]
+    fn other_limits_hold_from_the_next_connection_on() {
+        let mut door = door(8, 8);
+        let _held = take(&door, "192.0.2.1:1").unwrap();
+        door.limits.connections = 1;
+        let refused = take(&door, "192.0.2.2:1").unwrap_err();
+        assert_eq!(refused, Refusal::ConnectionLimit);
+        door.limits.connections = 2;
+        door.limits.connection_burst = 1;
+        drop(take(&door, "192.0.2.3:1").unwrap());
+        assert_eq!(take(&door, "192.0.2.3:1").unwrap_err(), Refusal::Rate);
     }
 }

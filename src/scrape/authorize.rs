@@ -3,7 +3,7 @@
 //! Decides before the socket directory is touched, so that a scraper cannot learn by status,
 //! text or time which services there are that it is not granted.
 
-use super::handshake::Session;
+use super::handshake::Presented;
 use crate::policy::{Permit, Policy};
 use crate::refusal::Refusal;
 use crate::service::ServiceName;
@@ -13,12 +13,12 @@ use crate::service::ServiceName;
 /// # Errors
 /// [`Refusal::NotGranted`]; [`Refusal::Expired`] if the leaf has expired since the handshake.
 pub(super) fn authorize(
-    session: &Session,
+    presented: &Presented,
     service: ServiceName,
     policy: &Policy,
 ) -> Result<Permit, Refusal> {
-    if session.has_expired() {
+    if presented.has_expired() {
         return Err(Refusal::Expired);
     }
-    policy.authorize(&session.peer, &session.identity, service)
+    policy.authorize(&presented.peer, &presented.identity, service)
 }

@@ -13,6 +13,8 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier as _;
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, OtherError, ServerConfig, version};
@@ -40,16 +42,24 @@ use verify::RequireClientAuth;
 #[derive(Debug)]
 pub struct Session {
     pub(super) stream: TlsStream<TcpStream>,
-    pub(super) peer: Peer,
-    pub(super) identity: Identity,
+    pub(super) presented: Arc<Presented>,
     pub(super) accepted: Instant,
     _slot: Slot,
+}
+
+/// What a scraper has presented: all that it can be judged by again.
+#[derive(Debug)]
+pub(super) struct Presented {
+    pub(super) peer: Peer,
+    pub(super) identity: Identity,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 /// How TLS is spoken: the part of the gate that handshakes are made by.
 #[derive(Debug)]
 pub struct Handshake {
     tls: Arc<ServerConfig>,
+    verifier: Arc<RequireClientAuth>,
     deadline: Duration,
     turns: Semaphore,
 }
@@ -64,9 +74,10 @@ impl Handshake {
         settings: &config::Tls,
         limits: &Limits,
     ) -> Result<Self, Vec<Fault>> {
-        let tls = server_config(credentials, settings).map_err(|fault| vec![fault])?;
+        let (tls, verifier) = server_config(credentials, settings).map_err(|fault| vec![fault])?;
         Ok(Self {
             tls: Arc::new(tls),
+            verifier,
             deadline: limits.handshake_timeout,
             turns: Semaphore::new(limits.handshakes),
         })
@@ -98,23 +109,44 @@ impl Handshake {
             }
             Err(_) => return Err(Refusal::HandshakeTimeout.into()),
         };
-        let leaf = stream.get_ref().1.peer_certificates();
-        let leaf = leaf.and_then(<[_]>::first).ok_or(Refusal::NoCertificate)?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
         let identity =
             Identity::from_leaf(leaf).map_err(|error| Refused::new(Refusal::Untrusted, error))?;
-        let mut session = Session {
-            stream,
+        let presented = Presented {
             peer,
             identity,
+            chain: chain.to_vec(),
+        };
+        let mut session = Session {
+            presented: Arc::new(presented),
+            stream,
             accepted,
             _slot: slot,
         };
-        if policy.knows(&session.peer, &session.identity).is_none() {
-            let names = session.identity.shown();
+        if let Err(refused) = session.presented.is_known_to(policy) {
             session.close().await;
-            return Err(Refused::new(Refusal::Identity, names));
+            return Err(refused);
         }
         Ok(session)
+    }
+
+    /// Judges by this gate what a scraper presented under another.
+    ///
+    /// # Errors
+    /// [`Refusal::Network`], or any refusal of a certificate.
+    pub(super) fn judge(&self, presented: &Presented, policy: &Policy) -> Result<(), Refused> {
+        if !policy.admits(&presented.peer) {
+            return Err(Refusal::Network.into());
+        }
+        let Some((leaf, intermediates)) = presented.chain.split_first() else {
+            return Err(Refusal::NoCertificate.into());
+        };
+        let verified = self
+            .verifier
+            .verify_client_cert(leaf, intermediates, UnixTime::now());
+        verified.map_err(|error| refused_by_tls(&error))?;
+        presented.is_known_to(policy)
     }
 
     /// Speaks TLS. A failure comes with the stream, if the scraper was sent an alert on it.
@@ -143,11 +175,12 @@ impl Handshake {
     }
 }
 
-impl Session {
-    /// Ends the connection in good order, so that the scraper reads the last answer.
-    pub(super) async fn close(&mut self) {
-        drop(timeout(LINGER, self.stream.shutdown()).await);
-        discard(self.stream.get_mut().0).await;
+impl Presented {
+    fn is_known_to(&self, policy: &Policy) -> Result<(), Refused> {
+        match policy.knows(&self.peer, &self.identity) {
+            Some(_) => Ok(()),
+            None => Err(Refused::new(Refusal::Identity, self.identity.shown())),
+        }
     }
 
     /// Whether the leaf has expired since the handshake.
@@ -156,6 +189,14 @@ impl Session {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(i64::MAX, |now| now.as_secs().cast_signed());
         self.identity.has_expired(now)
+    }
+}
+
+impl Session {
+    /// Ends the connection in good order, so that the scraper reads the last answer.
+    pub(super) async fn close(&mut self) {
+        drop(timeout(LINGER, self.stream.shutdown()).await);
+        discard(self.stream.get_mut().0).await;
     }
 }
 
@@ -182,7 +223,10 @@ async fn discard(stream: &mut TcpStream) {
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 64;
 
-fn server_config(credentials: Credentials, settings: &config::Tls) -> Result<ServerConfig, Fault> {
+fn server_config(
+    credentials: Credentials,
+    settings: &config::Tls,
+) -> Result<(ServerConfig, Arc<RequireClientAuth>), Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = CertifiedKey::from_der(credentials.chain, credentials.key, &provider);
     let own = own.map_err(|error| {
@@ -200,12 +244,12 @@ fn server_config(credentials: Credentials, settings: &config::Tls) -> Result<Ser
         };
         Fault::new(&settings.key_file.origin, "tls.key_file", problem)
     })?;
-    let verifier = client_verifier(
+    let verifier = Arc::new(client_verifier(
         credentials.client_cas,
         credentials.client_crls,
         settings,
         &provider,
-    )?;
+    )?);
     let versions: &[_] = match settings.min_version {
         TlsVersion::V1_3 => &[&version::TLS13],
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
@@ -213,7 +257,7 @@ fn server_config(credentials: Credentials, settings: &config::Tls) -> Result<Ser
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| Fault::new(&settings.cert_file.origin, "tls", error.to_string()))?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(Arc::clone(&verifier) as _)
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own)));
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     tls.session_storage = Arc::new(NoServerSessionStorage {});
@@ -221,7 +265,7 @@ fn server_config(credentials: Credentials, settings: &config::Tls) -> Result<Ser
     tls.max_early_data_size = 0;
     // Only TLS 1.2 knows it; without it a session is open to a triple handshake (RFC 7627).
     tls.require_ems = true;
-    Ok(tls)
+    Ok((tls, verifier))
 }
 
 fn client_verifier(
@@ -246,26 +290,28 @@ fn client_verifier(
 }
 
 /// Which refusal a failed handshake is.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
 fn refused(error: io::Error) -> Refused {
-    let Some(tls) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    else {
-        return Refused::new(Refusal::Tls, error);
-    };
-    let refusal = match tls {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => refused_by_tls(tls),
+        None => Refused::new(Refusal::Tls, error),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn refused_by_tls(error: &rustls::Error) -> Refused {
+    let refusal = match error {
         rustls::Error::NoCertificatesPresented => Refusal::NoCertificate,
         rustls::Error::InvalidCertRevocationList(_) => Refusal::Revoked,
         rustls::Error::InvalidCertificate(error) => certificate_refusal(error),
         _ => Refusal::Tls,
     };
     // rustls shows errors that are not its own by their structure.
-    match tls {
+    match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
             Refused::new(refusal, other)
         }
-        tls => Refused::new(refusal, tls),
+        error => Refused::new(refusal, error),
     }
 }
 

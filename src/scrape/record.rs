@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use super::handshake::Session;
+use super::handshake::Presented;
 use crate::gate::Endpoint;
 use crate::log::Sampled;
 use crate::peer::Peer;
@@ -37,21 +37,30 @@ impl Endpoint {
         }
     }
 
+    /// Notes a connection that is closed because another gate admits it no longer.
+    pub(super) fn turn_out(&self, presented: &Presented, refused: &Refused) {
+        let Refused { refusal, detail } = refused;
+        self.metrics.connection_refused(*refusal);
+        let Presented { peer, identity, .. } = presented;
+        let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
+        info!(%peer, identity = identity.shown(), serial = %identity.serial(), stage, reason, detail, "no longer admitted: {refusal}");
+    }
+
     pub(super) fn note_refused(
         &self,
-        session: &Session,
+        presented: &Presented,
         service: Option<&ServiceName>,
         refused: &Refused,
     ) {
         let Refused { refusal, detail } = refused;
         self.metrics.request_refused(*refusal);
-        let Session { peer, identity, .. } = session;
+        let Presented { peer, identity, .. } = presented;
         let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
         let service = service.map(display);
         info!(%peer, identity = identity.shown(), serial = %identity.serial(), service, stage, reason, detail, "refused: {refusal}");
     }
 
-    pub(super) fn note_scraped(&self, session: &Session, scraped: &Scraped<'_>, bytes: u64) {
+    pub(super) fn note_scraped(&self, presented: &Presented, scraped: &Scraped<'_>, bytes: u64) {
         self.metrics
             .scraped(scraped.service, scraped.duration, bytes);
         let Scraped {
@@ -61,11 +70,16 @@ impl Endpoint {
             duration,
         } = scraped;
         let duration_ms = milliseconds(*duration);
-        let (peer, serial) = (&session.peer, session.identity.serial());
+        let (peer, serial) = (&presented.peer, presented.identity.serial());
         info!(%peer, identity, %serial, %entry, %service, bytes, duration_ms, "scraped");
     }
 
-    pub(super) fn note_failed(&self, session: &Session, scraped: &Scraped<'_>, refused: &Refused) {
+    pub(super) fn note_failed(
+        &self,
+        presented: &Presented,
+        scraped: &Scraped<'_>,
+        refused: &Refused,
+    ) {
         let Refused { refusal, detail } = refused;
         let Scraped {
             identity,
@@ -74,13 +88,13 @@ impl Endpoint {
             duration,
         } = scraped;
         // A name that no service ever had must not become a label.
-        if self.gate.upstream.knows(service) {
+        if self.gate().upstream.knows(service) {
             self.metrics.failed(service, *refusal, *duration);
         } else {
             self.metrics.request_refused(*refusal);
         }
         let duration_ms = milliseconds(*duration);
-        let (peer, serial) = (&session.peer, session.identity.serial());
+        let (peer, serial) = (&presented.peer, presented.identity.serial());
         let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
         match refusal.blame() {
             Blame::Service | Blame::Us => {

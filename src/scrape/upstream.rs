@@ -27,7 +27,7 @@ pub struct Upstream {
     socket_dir: Directory,
     named: BTreeMap<ServiceName, Named>,
     unnamed: Service,
-    seen: Mutex<HashSet<ServiceName>>,
+    seen: Arc<Mutex<HashSet<ServiceName>>>,
     running: Arc<Running>,
 }
 
@@ -40,12 +40,13 @@ struct Named {
 }
 
 impl Upstream {
-    /// Opens the socket directory and remembers the services whose sockets are there.
+    /// Opens the socket directory and remembers the services whose sockets are there, beside
+    /// those that were seen before.
     ///
     /// # Errors
     /// The directory cannot be opened, or `/proc`, through which sockets are connected, is
     /// not there.
-    pub fn open(config: &Config) -> Result<Self, Vec<Fault>> {
+    pub fn open(config: &Config, before: Option<&Self>) -> Result<Self, Vec<Fault>> {
         let Given { value, origin } = &config.socket_dir;
         let fault = |problem| vec![Fault::new(origin, "socket_dir", problem)];
         if !Path::new(DESCRIPTORS).is_dir() {
@@ -71,13 +72,21 @@ impl Upstream {
                 },
             )
         });
-        Ok(Self {
+        let upstream = Self {
             socket_dir,
             named: named.collect(),
             unnamed: Service::unnamed(&config.limits),
-            seen: Mutex::new(present.into_iter().take(REMEMBERED_SERVICES).collect()),
-            running: Arc::default(),
-        })
+            seen: before
+                .map(|before| Arc::clone(&before.seen))
+                .unwrap_or_default(),
+            running: before
+                .map(|before| Arc::clone(&before.running))
+                .unwrap_or_default(),
+        };
+        present
+            .iter()
+            .for_each(|service| upstream.remember(service));
+        Ok(upstream)
     }
 
     /// The settings of a service.

@@ -159,6 +159,18 @@ fn crls_that_could_let_a_revoked_scraper_in_are_errors() {
 }
 
 #[test]
+fn the_uid_that_stands_for_every_unmapped_user_can_own_nothing() {
+    let mut world = World::new();
+    world.settings.rest = "[services.node]\nowner = 65534\n".to_owned();
+    complains(
+        &world,
+        &[
+            "services.node.owner: \"65534\" is uid 65534, which stands for every user that is not mapped",
+        ],
+    );
+}
+
+#[test]
 fn an_expired_server_certificate_or_ca_is_an_error() {
     let world = World::new();
     let day = std::time::Duration::from_secs(24 * 3600);

@@ -260,7 +260,7 @@ fn endless_informational_answers_end_by_the_deadline() {
 #[test]
 fn a_scraper_that_stops_reading_is_cut_off() {
     let mut world = World::new();
-    world.settings.limits = r#"stall_timeout = "400ms""#.to_owned();
+    world.settings.limits = "stall_timeout = \"400ms\"\nscrape_timeout = \"1h\"".to_owned();
     let _service = Service::with(&world.socket("endless"), |stream| {
         drop(stream.write_all(CHUNKED.as_bytes()));
         let chunk = format!("2710\r\n{}\r\n", "#".repeat(10_000));

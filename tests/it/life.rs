@@ -94,16 +94,6 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn sighup_does_not_end_it() {
-    let world = World::new();
-    let _service = world.service("node", answer("up 1\n"));
-    let aegis = world.start();
-    aegis.signal(Signal::HUP);
-    aegis.logged(&["WARN", "SIGHUP"]);
-    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
-}
-
-#[test]
 fn a_connection_takes_no_request_beyond_its_age() {
     let mut world = World::new();
     world.settings.limits = r#"connection_age = "300ms""#.to_owned();

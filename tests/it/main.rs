@@ -19,6 +19,8 @@ mod respond;
 mod hostile_services;
 
 mod life;
+mod reload;
+mod broken_files;
 mod config;
 mod faults;
 mod documents;

@@ -49,7 +49,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "scrape",
-        &["config", "escaped", "gate", "policy", "refusal"],
+        &[
+            "config", "escaped", "gate", "metrics", "policy", "refusal", "service",
+        ],
     ),
     (
         "gate",
@@ -63,7 +65,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("listen", &["config", "gate", "peer", "scrape"]),
-    ("run", &["config", "gate", "listen", "log"]),
+    ("reload", &["config", "gate", "listen"]),
+    ("run", &["config", "gate", "listen", "log", "reload"]),
     ("cli", &["config", "gate", "run"]),
     ("main", &["cli"]),
     ("lib", &[]),
@@ -72,8 +75,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// What a stage may take from the stages before it: the type that they hand over.
 const HANDED_OVER: &[(&str, &str)] = &[
     ("handshake", "super::admit::{Admitted, Slot}"),
-    ("authorize", "super::handshake::Session"),
-    ("record", "super::handshake::Session"),
+    ("authorize", "super::handshake::Presented"),
+    ("record", "super::handshake::Presented"),
     ("respond", "super::route::{Afterwards, AnswerWith, Heads}"),
     ("respond", "super::upstream::Connected"),
     (

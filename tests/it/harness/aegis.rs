@@ -102,6 +102,12 @@ impl Aegis {
         self.line(times, is_it, &format!("{texts:?}"))
     }
 
+    /// How many log lines so far have all of these texts.
+    pub fn times(&self, texts: &[&str]) -> usize {
+        let is_it = |line: &&String| texts.iter().all(|text| line.contains(text));
+        self.log().iter().filter(is_it).count()
+    }
+
     /// Waits for a log line with this stage and reason, and gives it.
     pub fn refused(&self, stage: &str, reason: &str) -> String {
         let fields = [format!("stage={stage}"), format!("reason={reason}")];

@@ -1,0 +1,179 @@
+//! Reads the configuration and its files again, when told to and when they have changed.
+//!
+//! Everything is read and checked as a whole before anything changes. Where anything is wrong,
+//! the last good state stays in force, and it is tried again.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Fault, Log, Overrides};
+use crate::gate::{Endpoint, Gate};
+use crate::listen;
+
+/// Watches what the configuration was made from.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    overrides: Overrides,
+    hangup: Signal,
+    watched: Watched,
+    settled: Settled,
+    /// What was said of the last try, if that failed.
+    complaint: Option<String>,
+}
+
+/// What only a restart can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Settled {
+    listen: Vec<SocketAddr>,
+    log: Log,
+}
+
+impl Settled {
+    fn of(config: &Config) -> Self {
+        Self {
+            listen: config.listen.iter().map(|given| given.value).collect(),
+            log: config.log,
+        }
+    }
+}
+
+impl Reloader {
+    /// Begins to watch, before the files are read.
+    pub(crate) fn new(overrides: &Overrides, config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            overrides: overrides.clone(),
+            hangup: signal(SignalKind::hangup())?,
+            watched: Watched::of(overrides, config),
+            settled: Settled::of(config),
+            complaint: None,
+        })
+    }
+
+    /// Reloads on SIGHUP and on changes, for ever.
+    pub(crate) async fn run(&mut self, endpoint: &Endpoint) -> Infallible {
+        loop {
+            let told = tokio::select! {
+                _ = self.hangup.recv() => true,
+                () = sleep(LOOK_EVERY) => false,
+            };
+            // Looked at before anything is read: a change meanwhile is found the next time.
+            let changed = self.watched.look();
+            if told || changed || self.complaint.is_some() {
+                self.reload(endpoint, told);
+            }
+        }
+    }
+
+    fn reload(&mut self, endpoint: &Endpoint, told: bool) {
+        match Config::load(&self.overrides).and_then(|config| self.build(config, endpoint)) {
+            Ok(gate) => {
+                self.complaint = None;
+                for warning in &gate.warnings {
+                    warn!("{warning}");
+                }
+                listen::make_room(&gate.limits);
+                endpoint.replace(gate);
+                endpoint.metrics.reloaded();
+                info!("reloaded");
+            }
+            Err(faults) => {
+                endpoint.metrics.reload_failed();
+                let complaint: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                let complaint = complaint.join("\n");
+                // Once, until something else is wrong: it is tried again every second.
+                if told || self.complaint.as_ref() != Some(&complaint) {
+                    for fault in &faults {
+                        error!(%fault, "not reloaded: the configuration before stays in force");
+                    }
+                }
+                self.complaint = Some(complaint);
+            }
+        }
+    }
+
+    fn build(&mut self, config: Config, endpoint: &Endpoint) -> Result<Gate, Vec<Fault>> {
+        let watched = Watched::of(&self.overrides, &config);
+        let settled = Settled::of(&config);
+        let gate = Gate::build(config, Some(&endpoint.gate()))?;
+        if settled != self.settled {
+            warn!(
+                "listen, log.format and log.level change only by a restart; the rest is reloaded"
+            );
+        }
+        self.settled = settled;
+        // Files that the configuration did not name before are watched from what they were
+        // when it was read.
+        self.watched.go_on_with(watched);
+        Ok(gate)
+    }
+}
+
+/// How soon a change is seen. A look is a stat(2) of each file.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Files, and what they were when they were last looked at.
+#[derive(Debug)]
+struct Watched(Vec<(PathBuf, Option<Stamp>)>);
+
+/// What changes with a file: written in place, replaced by rename, or behind another link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+impl Watched {
+    fn of(overrides: &Overrides, config: &Config) -> Self {
+        let tls = &config.tls;
+        let named = [&tls.cert_file, &tls.key_file, &tls.client_ca_file];
+        let named = named.into_iter().chain(&tls.client_crl_files);
+        let file = overrides.config.clone();
+        let file = file.unwrap_or_else(|| PathBuf::from(Config::DEFAULT_FILE));
+        let paths = named.map(|given| given.value.clone()).chain([file]);
+        Self(paths.map(|path| (path.clone(), Stamp::of(&path))).collect())
+    }
+
+    /// Whether any file has changed since the last look.
+    fn look(&mut self) -> bool {
+        let mut changed = false;
+        for (path, before) in &mut self.0 {
+            let now = Stamp::of(path);
+            changed |= now != *before;
+            *before = now;
+        }
+        changed
+    }
+
+    /// Watches these files from now on; those that were watched before, since the last look.
+    fn go_on_with(&mut self, mut others: Self) {
+        for (path, stamp) in &mut others.0 {
+            if let Some((_, before)) = self.0.iter().find(|(known, _)| known == path) {
+                *stamp = *before;
+            }
+        }
+        *self = others;
+    }
+}
