@@ -1,5 +1,6 @@
 //! The command line: what each command prints, and how it exits.
 
+mod check;
 mod flags;
 
 use std::ffi::OsString;
@@ -8,8 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Overrides};
-use crate::gate::Gate;
+use crate::config::Fault;
 use crate::run::{self, Ended};
 use flags::Flags;
 
@@ -27,7 +27,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(ended) => complain(&ended),
         },
-        Command::Check(flags) => check(&flags.into()),
+        Command::Check(check) => check.run(),
     }
 }
 
@@ -48,35 +48,12 @@ enum Command {
     /// Serve until SIGTERM or SIGINT, then let scrapes in flight end
     Serve(Flags),
     /// Load and check everything that serve would, and say what is wrong
-    Check(Flags),
+    Check(check::Check),
 }
 
-fn check(overrides: &Overrides) -> ExitCode {
-    let checked = Config::load(overrides).and_then(|config| {
-        let listen = config.listen.clone();
-        let socket_dir = config.socket_dir.value.clone();
-        Gate::build(config, None).map(|gate| (gate, listen, socket_dir))
-    });
-    let (gate, listen, socket_dir) = match checked {
-        Ok(checked) => checked,
-        Err(faults) => return complain(&Ended::Configuration(faults)),
-    };
-    let mut report = String::new();
-    for warning in &gate.warnings {
-        report.push_str(&format!("warning: {warning}\n"));
-    }
-    let listen: Vec<String> = listen.iter().map(|given| given.value.to_string()).collect();
-    report.push_str(&format!(
-        "ok: would listen on {}, with {} allow entries and {} sockets in {}\n",
-        listen.join(" "),
-        gate.policy.entries().len(),
-        gate.upstream.present(),
-        socket_dir.display()
-    ));
-    match io::stdout().write_all(report.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+/// Prints every fault, as [`complain`] does.
+fn complain_of(faults: &[Fault]) {
+    complain(&Ended::Configuration(faults.to_vec()));
 }
 
 fn complain(ended: &Ended) -> ExitCode {

@@ -1,5 +1,8 @@
 //! The certificates, the key and the CRLs that the configuration names, read and checked.
 
+mod crl;
+mod expiry;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,13 +11,11 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use webpki::BorrowedCertRevocationList;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 use x509_parser::parse_x509_certificate;
-use x509_parser::time::ASN1Time;
 
 use crate::config::{self, Fault, Given};
+pub use expiry::Expiry;
 
 /// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Credentials {
     pub client_cas: RootCertStore,
     /// The CRLs for client certificates.
     pub client_crls: Vec<CertificateRevocationListDer<'static>>,
+    /// What runs out some day.
+    pub expiries: Vec<Expiry>,
     /// What is allowed, but will hurt; one sentence each.
     pub warnings: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl Credentials {
                 key,
                 client_cas,
                 client_crls,
+                expiries: loader.expiries,
                 warnings: loader.warnings,
             }),
             Some(_) | None => Err(loader.faults),
@@ -59,6 +63,7 @@ impl Credentials {
 #[derive(Default)]
 struct Loader {
     faults: Vec<Fault>,
+    expiries: Vec<Expiry>,
     warnings: Vec<String>,
 }
 
@@ -66,10 +71,24 @@ impl Loader {
     fn chain(&mut self, file: &Given<PathBuf>) -> Vec<CertificateDer<'static>> {
         const KEY: &str = "tls.cert_file";
         let chain = self.certificates(file, KEY);
-        if let Some(leaf) = chain.first()
-            && let Err(problem) = parsed(leaf).and_then(|leaf| in_validity(&leaf))
-        {
-            self.fault(file, KEY, &problem);
+        for (index, certificate) in chain.iter().enumerate() {
+            match parsed(certificate) {
+                Ok(certificate) if index == 0 => {
+                    if let Err(problem) = in_validity(&certificate) {
+                        self.fault(file, KEY, &problem);
+                    }
+                    self.expiries
+                        .push(Expiry::of("the server certificate", &certificate));
+                }
+                Ok(_) => {}
+                Err(problem) => self.fault(file, KEY, &problem),
+            }
+        }
+        if !each_is_issued_by_the_next(&chain) {
+            self.warnings.push(format!(
+                "{}: the certificates are not a chain, each signed by the next; scrapers will not get from the first to their CA",
+                file.value.display()
+            ));
         }
         chain
     }
@@ -98,10 +117,12 @@ impl Loader {
             // A CA that has expired vouches for nobody. The chain check does not ask.
             let usable = parsed(&certificate).and_then(|ca| {
                 in_validity(&ca)?;
-                can_sign(&ca)
+                can_sign(&ca)?;
+                Ok(Expiry::of("the client CA", &ca))
             });
             match usable {
-                Ok(()) => {
+                Ok(expiry) => {
+                    self.expiries.push(expiry);
                     if let Err(error) = store.add(certificate) {
                         self.fault(
                             file,
@@ -122,9 +143,9 @@ impl Loader {
         let mut issuers = HashSet::new();
         for file in files {
             for crl in self.crls_of(file) {
-                match crl_summary(&crl) {
+                match crl::summary(&crl) {
                     Ok(summary) if issuers.insert(summary.scope.clone()) => {
-                        self.warnings.extend(summary.warning);
+                        self.expiries.extend(summary.expiry);
                         all.push(crl);
                     }
                     Ok(summary) => {
@@ -217,44 +238,6 @@ const OTHERS: u32 = 0o007;
 const CRL_KEY: &str = "tls.client_crl_files";
 const PEM_MARK: &[u8] = b"-----BEGIN X509 CRL-----";
 
-/// What must be known of a CRL before it is put to use.
-struct CrlSummary {
-    issuer: String,
-    /// Its issuer, and the part of that issuer's certificates which it is for.
-    scope: (Vec<u8>, Option<Vec<u8>>),
-    warning: Option<String>,
-}
-
-fn crl_summary(crl: &[u8]) -> Result<CrlSummary, String> {
-    let (rest, parsed) = x509_parser::parse_x509_crl(crl)
-        .map_err(|_| "holds no CRL that can be read (PEM or DER)".to_owned())?;
-    if !rest.is_empty() || BorrowedCertRevocationList::from_der(crl).is_err() {
-        return Err(format!(
-            "holds a CRL of {} that cannot be used; it must be version 2, with a CRL number and nextUpdate",
-            parsed.issuer()
-        ));
-    }
-    let distribution_point = parsed
-        .extensions()
-        .iter()
-        .find(|extension| extension.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
-    let next_update = parsed.next_update();
-    let has_expired = next_update.is_some_and(|next_update| next_update < ASN1Time::now());
-    Ok(CrlSummary {
-        issuer: parsed.issuer().to_string(),
-        scope: (
-            parsed.issuer().as_raw().to_vec(),
-            distribution_point.map(|extension| extension.value.to_vec()),
-        ),
-        warning: next_update.filter(|_| has_expired).map(|next_update| {
-            format!(
-                "the CRL of {} ran out at {next_update}: every certificate of that CA is refused until a new one is given",
-                parsed.issuer()
-            )
-        }),
-    })
-}
-
 fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
     match parse_x509_certificate(certificate) {
         Ok((_, certificate)) => Ok(certificate),
@@ -289,4 +272,14 @@ fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
         "holds a certificate ({}) that is no CA; it needs basicConstraints CA:TRUE and keyUsage keyCertSign",
         ca.subject()
     ))
+}
+
+fn each_is_issued_by_the_next(chain: &[CertificateDer<'_>]) -> bool {
+    chain.windows(2).all(|pair| match pair {
+        [below, above] => match (parsed(below), parsed(above)) {
+            (Ok(below), Ok(above)) => below.issuer() == above.subject(),
+            _ => true,
+        },
+        _ => true,
+    })
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::{Config, Fault, Limits};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Expiry};
+use crate::forecast;
 use crate::log::Sampler;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
@@ -22,8 +23,8 @@ pub struct Gate {
     pub upstream: Upstream,
     /// The bound of everything.
     pub limits: Limits,
-    /// What is allowed, but will hurt; one sentence each.
-    pub warnings: Vec<String>,
+    warnings: Vec<String>,
+    expiries: Vec<Expiry>,
 }
 
 impl Gate {
@@ -34,32 +35,36 @@ impl Gate {
     /// Every fault of those files.
     pub fn build(config: Config, before: Option<&Self>) -> Result<Self, Vec<Fault>> {
         let upstream = Upstream::open(&config, before.map(|before| &before.upstream));
-        let handshake = Credentials::load(&config.tls).and_then(|mut credentials| {
-            let warnings = std::mem::take(&mut credentials.warnings);
-            Ok((
-                Handshake::new(credentials, &config.tls, &config.limits)?,
-                warnings,
-            ))
-        });
-        match (upstream, handshake) {
-            (Ok(upstream), Ok((handshake, credential_warnings))) => {
-                let mut warnings = config.warnings;
-                warnings.extend(credential_warnings);
-                warnings.extend(upstream.warnings());
-                Ok(Self {
-                    policy: config.policy,
-                    handshake,
-                    upstream,
-                    limits: config.limits,
-                    warnings,
-                })
-            }
-            (upstream, handshake) => {
+        let (upstream, credentials) = match (upstream, Credentials::load(&config.tls)) {
+            (Ok(upstream), Ok(credentials)) => (upstream, credentials),
+            (upstream, credentials) => {
                 let mut faults = upstream.err().unwrap_or_default();
-                faults.extend(handshake.err().unwrap_or_default());
-                Err(faults)
+                faults.extend(credentials.err().unwrap_or_default());
+                return Err(faults);
             }
-        }
+        };
+        let warnings = forecast::of(&config, &credentials, &upstream);
+        let expiries = credentials.expiries.clone();
+        let handshake = Handshake::new(credentials, &config.tls, &config.limits)?;
+        Ok(Self {
+            policy: config.policy,
+            handshake,
+            upstream,
+            limits: config.limits,
+            warnings,
+            expiries,
+        })
+    }
+
+    /// All that will hurt, by now.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let expiries = self.expiries.iter().filter_map(Expiry::warning);
+        self.warnings.iter().cloned().chain(expiries)
+    }
+
+    /// What has run out, or will before long.
+    pub fn expiring(&self) -> impl Iterator<Item = String> {
+        self.expiries.iter().filter_map(Expiry::warning)
     }
 }
 

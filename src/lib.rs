@@ -41,6 +41,7 @@ pub mod log;
 
 pub mod scrape;
 
+pub(crate) mod forecast;
 pub mod gate;
 pub mod listen;
 pub(crate) mod reload;

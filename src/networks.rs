@@ -51,6 +51,12 @@ pub struct NoNetworks;
 pub struct Network(IpNet);
 
 impl Network {
+    /// Whether it is an IPv4 network.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.0, IpNet::V4(_))
+    }
+
     /// Whether the network holds every address of its family.
     #[must_use]
     pub fn is_everyone(&self) -> bool {

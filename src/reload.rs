@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Fault, Log, Overrides};
@@ -28,6 +28,8 @@ pub(crate) struct Reloader {
     settled: Settled,
     /// What was said of the last try, if that failed.
     complaint: Option<String>,
+    /// When it was last said what runs out.
+    reminded: Instant,
 }
 
 /// What only a restart can change.
@@ -55,6 +57,7 @@ impl Reloader {
             watched: Watched::of(overrides, config),
             settled: Settled::of(config),
             complaint: None,
+            reminded: Instant::now(),
         })
     }
 
@@ -65,6 +68,12 @@ impl Reloader {
                 _ = self.hangup.recv() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
+            if self.reminded.elapsed() >= REMIND_EVERY {
+                self.reminded = Instant::now();
+                for warning in endpoint.gate().expiring() {
+                    warn!("{warning}");
+                }
+            }
             // Looked at before anything is read: a change meanwhile is found the next time.
             let changed = self.watched.look();
             if told || changed || self.complaint.is_some() {
@@ -77,7 +86,7 @@ impl Reloader {
         match Config::load(&self.overrides).and_then(|config| self.build(config, endpoint)) {
             Ok(gate) => {
                 self.complaint = None;
-                for warning in &gate.warnings {
+                for warning in gate.warnings() {
                     warn!("{warning}");
                 }
                 listen::make_room(&gate.limits);
@@ -119,6 +128,9 @@ impl Reloader {
 
 /// How soon a change is seen. A look is a stat(2) of each file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Often enough that a day's log has it.
+const REMIND_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Files, and what they were when they were last looked at.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
     let mut reloader = Reloader::new(overrides, &config).map_err(Ended::System)?;
     let listen = config.listen.clone();
     let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
-    for warning in &gate.warnings {
+    for warning in gate.warnings() {
         warn!("{warning}");
     }
     let listeners = Listeners::bind(&listen).map_err(Ended::Unbound)?;

@@ -32,6 +32,24 @@ impl Fault {
         }
     }
 
+    /// Where it was written.
+    #[must_use]
+    pub fn at(&self) -> String {
+        self.origin.to_string()
+    }
+
+    /// The key's full name; empty if it is about a file as a whole.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
     /// Where the fault is, for listing faults in the order of the file.
     #[must_use]
     pub fn line(&self) -> usize {

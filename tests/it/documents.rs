@@ -151,6 +151,7 @@ fn documents_name_only_files_that_are_there() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "certs/README.md",
+        "docs/certificates.md",
     ] {
         let text = document(name);
         let folder = root().join(name);

@@ -22,6 +22,7 @@ mod life;
 mod reload;
 mod broken_files;
 mod config;
+mod check;
 mod faults;
 mod documents;
 mod tidy;

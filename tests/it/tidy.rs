@@ -54,8 +54,20 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "forecast",
+        &[
+            "config",
+            "credentials",
+            "identity",
+            "policy",
+            "scrape",
+            "service",
+        ],
+    ),
+    (
         "gate",
         &[
+            "forecast",
             "config",
             "credentials",
             "log",

@@ -1,0 +1,127 @@
+//! `aegis check`: all that is wrong, and all that will hurt, without serving.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::CONFIGURATION;
+use super::flags::Flags;
+use crate::config::{Config, Fault};
+use crate::gate::Gate;
+
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    #[command(flatten)]
+    flags: Flags,
+
+    /// Exit with 78 if there are warnings, too
+    #[arg(long)]
+    strict: bool,
+
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people; what is wrong goes to standard error
+    Text,
+    /// One JSON object on standard output
+    Json,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Report {
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+    listen: Vec<String>,
+    socket_dir: String,
+    allow_entries: usize,
+    services: usize,
+}
+
+impl Check {
+    pub(super) fn run(self) -> ExitCode {
+        let report = Report::of(self.flags);
+        let written = match self.format {
+            Format::Text => report.write_text(),
+            Format::Json => report.write_json(),
+        };
+        let bad = !report.faults.is_empty() || (self.strict && !report.warnings.is_empty());
+        match written {
+            Err(_) => ExitCode::FAILURE,
+            Ok(()) if bad => ExitCode::from(CONFIGURATION),
+            Ok(()) => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl Report {
+    fn of(flags: Flags) -> Self {
+        let config = match Config::load(&flags.into()) {
+            Ok(config) => config,
+            Err(faults) => return Self::failed(faults),
+        };
+        let listen = config.listen.iter().map(|given| given.value.to_string());
+        let listen: Vec<String> = listen.collect();
+        let socket_dir = config.socket_dir.value.display().to_string();
+        match Gate::build(config, None) {
+            Err(faults) => Self::failed(faults),
+            Ok(gate) => Self {
+                faults: Vec::new(),
+                warnings: gate.warnings().collect(),
+                listen,
+                socket_dir,
+                allow_entries: gate.policy.entries().len(),
+                services: gate.upstream.present(),
+            },
+        }
+    }
+
+    fn failed(faults: Vec<Fault>) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    fn write_text(&self) -> io::Result<()> {
+        if !self.faults.is_empty() {
+            super::complain_of(&self.faults);
+            return Ok(());
+        }
+        let mut report: String = self
+            .warnings
+            .iter()
+            .map(|warning| format!("warning: {warning}\n"))
+            .collect();
+        report.push_str(&format!(
+            "ok: would listen on {}, with {} allow entries and {} sockets in {}\n",
+            self.listen.join(" "),
+            self.allow_entries,
+            self.services,
+            self.socket_dir
+        ));
+        io::stdout().write_all(report.as_bytes())
+    }
+
+    fn write_json(&self) -> io::Result<()> {
+        let faults = self.faults.iter().map(
+            |fault| json!({ "at": fault.at(), "key": fault.key(), "problem": fault.problem() }),
+        );
+        let report = json!({
+            "ok": self.faults.is_empty(),
+            "errors": faults.collect::<Vec<_>>(),
+            "warnings": self.warnings,
+            "listen": self.listen,
+            "socket_dir": self.socket_dir,
+            "allow_entries": self.allow_entries,
+            "services": self.services,
+        });
+        writeln!(io::stdout(), "{report}")
+    }
+}

@@ -1,0 +1,60 @@
+//! What runs out some day, and when to say so.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::time::ASN1Time;
+
+/// A certificate or a CRL that runs out.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    /// Whose expiry it is.
+    pub what: String,
+    /// When, in seconds since the Unix epoch.
+    pub at: i64,
+    /// How long before that it is said.
+    pub warn_ahead: Duration,
+    /// What happens then.
+    pub afterwards: &'static str,
+}
+
+impl Expiry {
+    pub(super) fn of(role: &str, certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        let (from, at) = (
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        );
+        // Short-lived ones are renewed in the last third of their life.
+        let third = at.saturating_sub(from).checked_div(3);
+        let third = third.and_then(|third| u64::try_from(third).ok());
+        Self {
+            what: format!("{role} ({})", certificate.subject()),
+            at,
+            warn_ahead: WARN_AHEAD.min(Duration::from_secs(third.unwrap_or_default())),
+            afterwards: "scrapes fail until a new one is given",
+        }
+    }
+
+    /// What to say of it by now, if anything.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs().cast_signed());
+        let left = self.at.saturating_sub(now);
+        let date =
+            ASN1Time::from_timestamp(self.at).map_or_else(|_| "?".to_owned(), |at| at.to_string());
+        let Self {
+            what, afterwards, ..
+        } = self;
+        match u64::try_from(left) {
+            Err(_) => Some(format!("{what} ran out at {date}: {afterwards}")),
+            Ok(left) if Duration::from_secs(left) < self.warn_ahead => Some(format!(
+                "{what} runs out at {date}; renew it: then {afterwards}"
+            )),
+            Ok(_) => None,
+        }
+    }
+}
+
+const WARN_AHEAD: Duration = Duration::from_secs(30 * 24 * 60 * 60);

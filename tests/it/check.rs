@@ -1,0 +1,172 @@
+//! `aegis check`: what will hurt later, and reports for machines.
+
+use std::process::Output;
+use std::time::{Duration, SystemTime};
+
+use rcgen::ExtendedKeyUsagePurpose;
+use serde_json::Value;
+
+use crate::harness::aegis::command;
+use crate::harness::pki::ip;
+use crate::harness::{Certified, Pki, World, allow, answer};
+
+fn check(world: &World, more: &[&str]) -> Output {
+    let mut command = command();
+    command
+        .args(["check", "--config"])
+        .arg(world.write_config());
+    command.args(more).output().unwrap()
+}
+
+#[track_caller]
+fn warns(world: &World, expected: &str) {
+    let output = check(world, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(&format!("warning: {expected}")),
+        "no {expected:?} in\n{said}"
+    );
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    // What check says, serve says too.
+    let aegis = world.start();
+    aegis.logged(&["WARN", expected]);
+}
+
+fn server(pki: &Pki, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Certified {
+    pki.client_with(|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(params);
+    })
+}
+
+#[test]
+fn what_runs_out_within_30_days_or_the_last_third_of_its_life_is_said() {
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let lives = |since: Duration, until: Duration| {
+        let world = World::new();
+        let certificate = server(&world.pki, |params| {
+            params.not_before = (now - since).into();
+            params.not_after = (now + until).into();
+        });
+        certificate.write(world.folder.path(), "server");
+        world
+    };
+    warns(
+        &lives(300 * day, 29 * day),
+        "the server certificate (CN=leaf) runs out at ",
+    );
+    warns(
+        &lives(20 * day, 8 * day),
+        "the server certificate (CN=leaf) runs out at ",
+    );
+    for (since, until) in [(300 * day, 31 * day), (10 * day, 18 * day)] {
+        let output = check(&lives(since, until), &["--strict"]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+}
+
+#[test]
+fn a_crl_near_its_end_is_said() {
+    let mut world = World::new();
+    world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+    let crl = world
+        .pki
+        .crl_revoking(&world.pki.client(), Duration::from_secs(12 * 3600));
+    std::fs::write(world.path("crl.pem"), crl).unwrap();
+    warns(&world, "the CRL of CN=aegis test CA runs out at ");
+}
+
+#[test]
+fn certificates_that_are_no_chain_are_said() {
+    let world = World::new();
+    let server = world
+        .pki
+        .server()
+        .with_chain([Pki::named("a stranger").ca_der()]);
+    server.write(world.folder.path(), "server");
+    let file = world.path("server.pem").display().to_string();
+    warns(&world, &format!("{file}: the certificates are not a chain"));
+}
+
+#[test]
+fn a_server_certificate_that_no_scraper_can_check_is_said() {
+    let world = World::new();
+    let certificate = server(&world.pki, |params| {
+        params.subject_alt_names = vec![ip("192.0.2.1")]
+    });
+    certificate.write(world.folder.path(), "server");
+    warns(
+        &world,
+        "the server certificate has neither a DNS name nor 127.0.0.1 among its names",
+    );
+}
+
+#[test]
+fn entries_that_can_match_nothing_are_said() {
+    let mut world = World::new();
+    world.settings.allow = allow(r#""fd00::/8""#, r#""*""#, r#""*""#)
+        + &allow(r#""127.0.0.1""#, r#""*""#, r#""absent", "node", "metrics""#);
+    let _service = world.service("node", answer("up 1\n"));
+    let config = world.write_config().display().to_string();
+    warns(
+        &world,
+        &format!("{config}:9: allow[0].networks: no address of that family is listened on"),
+    );
+    warns(
+        &world,
+        &format!("{config}:13: allow[1].services: absent has no socket now"),
+    );
+    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(said.matches("warning: ").count(), 2, "{said}");
+}
+
+#[test]
+fn warnings_are_no_failure_unless_strict() {
+    let mut world = World::new();
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    world.settings.allow = allow(r#""0.0.0.0/0""#, r#""*""#, r#""*""#);
+    assert_eq!(check(&world, &[]).status.code(), Some(0));
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(78));
+}
+
+#[test]
+fn a_report_for_machines_is_one_json_object() {
+    let mut world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let report = |world: &World| {
+        let output = check(world, &["--format", "json"]);
+        assert!(output.stderr.is_empty());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, good) = report(&world);
+    assert_eq!((code, &good["ok"]), (Some(0), &Value::Bool(true)));
+    assert_eq!(good["listen"][0], "127.0.0.1:0");
+    assert_eq!(
+        (&good["allow_entries"], &good["services"]),
+        (&1.into(), &1.into())
+    );
+
+    world.settings.limits = "connections = 0".to_owned();
+    let (code, bad) = report(&world);
+    assert_eq!((code, &bad["ok"]), (Some(78), &Value::Bool(false)));
+    let error = &bad["errors"][0];
+    assert_eq!(error["key"], "limits.connections");
+    assert!(
+        error["at"].as_str().unwrap().ends_with("aegis.toml:15"),
+        "{error}"
+    );
+    assert!(
+        error["problem"]
+            .as_str()
+            .unwrap()
+            .contains("is not a whole number"),
+        "{error}"
+    );
+}
