@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use webpki::BorrowedCertRevocationList;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
+use x509_parser::oid_registry::{OID_X509_EXT_CRL_NUMBER, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
@@ -67,7 +67,7 @@ impl Loader {
         const KEY: &str = "tls.cert_file";
         let chain = self.certificates(file, KEY);
         if let Some(leaf) = chain.first()
-            && let Err(problem) = parsed(leaf).and_then(|leaf| in_validity(&leaf))
+            && let Err(problem) = parsed(leaf).and_then(|leaf| in_validity(&leaf, ASN1Time::now()))
         {
             self.fault(file, KEY, &problem);
         }
@@ -95,12 +95,7 @@ impl Loader {
         const KEY: &str = "tls.client_ca_file";
         let mut store = RootCertStore::empty();
         for certificate in self.certificates(file, KEY) {
-            // A CA that has expired vouches for nobody. The chain check does not ask.
-            let usable = parsed(&certificate).and_then(|ca| {
-                in_validity(&ca)?;
-                can_sign(&ca)
-            });
-            match usable {
+            match usable_ca(&certificate, ASN1Time::now()) {
                 Ok(()) => {
                     if let Err(error) = store.add(certificate) {
                         self.fault(
@@ -228,9 +223,14 @@ struct CrlSummary {
 fn crl_summary(crl: &[u8]) -> Result<CrlSummary, String> {
     let (rest, parsed) = x509_parser::parse_x509_crl(crl)
         .map_err(|_| "holds no CRL that can be read (PEM or DER)".to_owned())?;
-    if !rest.is_empty() || BorrowedCertRevocationList::from_der(crl).is_err() {
+    // webpki asks for no number, though a list without one is none by RFC 5280, section 5.2.3.
+    let mut extensions = parsed.extensions().iter();
+    let is_numbered =
+        extensions.any(|extension| extension.oid == OID_X509_EXT_CRL_NUMBER && !extension.critical);
+    let is_readable = rest.is_empty() && BorrowedCertRevocationList::from_der(crl).is_ok();
+    if !is_numbered || !is_readable {
         return Err(format!(
-            "holds a CRL of {} that cannot be used; it must be version 2, with a CRL number and nextUpdate",
+            "holds a CRL of {} that cannot be used; it must be version 2, with a CRL number (not critical) and nextUpdate",
             parsed.issuer()
         ));
     }
@@ -262,9 +262,19 @@ fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>
     }
 }
 
-fn in_validity(certificate: &X509Certificate<'_>) -> Result<(), String> {
+/// Whether client certificates may lead to this certificate.
+///
+/// A CA that has expired vouches for nobody, and one that may not sign certificates has signed
+/// none. The chain check asks neither of a CA that it is told to trust.
+fn usable_ca(certificate: &CertificateDer<'_>, now: ASN1Time) -> Result<(), String> {
+    let ca = parsed(certificate)?;
+    in_validity(&ca, now)?;
+    can_sign(&ca)
+}
+
+fn in_validity(certificate: &X509Certificate<'_>, now: ASN1Time) -> Result<(), String> {
     let validity = certificate.validity();
-    if validity.is_valid() {
+    if validity.is_valid_at(now) {
         return Ok(());
     }
     Err(format!(
@@ -289,4 +299,44 @@ fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
         "holds a certificate ({}) that is no CA; it needs basicConstraints CA:TRUE and keyUsage keyCertSign",
         ca.subject()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ca() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_crl_without_a_number_is_refused() {
+        const NUMBER: &[u8] = &[0x06, 3, 0x55, 0x1d, 20];
+        let now = rcgen::date_time_ymd(2026, 1, 1);
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: now,
+            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            crl_number: vec![1].into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&ca()).unwrap();
+        let mut der = list.der().to_vec();
+        assert!(crl_summary(&der).is_ok());
+        let number = der
+            .windows(NUMBER.len())
+            .position(|at| at == NUMBER)
+            .unwrap();
+        // Now it is some extension that nobody knows.
+        der[number + NUMBER.len() - 1] = 99;
+        let problem = crl_summary(&der).err().unwrap();
+        assert!(problem.contains("with a CRL number"), "{problem}");
+    }
 }
