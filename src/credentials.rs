@@ -10,7 +10,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use webpki::BorrowedCertRevocationList;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::{OID_X509_EXT_CRL_NUMBER, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT};
+use x509_parser::oid_registry::{
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CRL_NUMBER,
+    OID_X509_EXT_ISSUER_DISTRIBUTION_POINT, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS,
+    Oid,
+};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
@@ -269,7 +273,8 @@ fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>
 fn usable_ca(certificate: &CertificateDer<'_>, now: ASN1Time) -> Result<(), String> {
     let ca = parsed(certificate)?;
     in_validity(&ca, now)?;
-    can_sign(&ca)
+    can_sign(&ca)?;
+    is_understood(&ca)
 }
 
 fn in_validity(certificate: &X509Certificate<'_>, now: ASN1Time) -> Result<(), String> {
@@ -301,18 +306,63 @@ fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
     ))
 }
 
+/// A critical extension asks to be refused by whoever does not know it (RFC 5280, section 4.2):
+/// it may narrow whom the CA can vouch for.
+fn is_understood(ca: &X509Certificate<'_>) -> Result<(), String> {
+    let mut extensions = ca.extensions().iter();
+    match extensions.find(|extension| extension.critical && !HONORED.contains(&extension.oid)) {
+        None => Ok(()),
+        Some(extension) => Err(format!(
+            "holds a CA ({}) with the critical extension {}, which aegis does not know",
+            ca.subject(),
+            extension.oid
+        )),
+    }
+}
+
+/// What the chain check, or the check above, makes of a CA's extensions.
+const HONORED: [Oid<'_>; 3] = [
+    OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_NAME_CONSTRAINTS,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ca() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    fn ca(
+        extensions: Vec<rcgen::CustomExtension>,
+    ) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
         let mut params = rcgen::CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.key_usages = vec![
             rcgen::KeyUsagePurpose::KeyCertSign,
             rcgen::KeyUsagePurpose::CrlSign,
         ];
+        params.custom_extensions = extensions;
         rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_ca_with_a_critical_extension_that_nobody_knows_is_refused() {
+        for (critical, said) in [
+            (false, None),
+            (
+                true,
+                Some("with the critical extension 1.3.6.1.4.1.55738.666.1"),
+            ),
+        ] {
+            let oid = &[1, 3, 6, 1, 4, 1, 55738, 666, 1];
+            let mut unknown = rcgen::CustomExtension::from_oid_content(oid, vec![5, 0]);
+            unknown.set_criticality(critical);
+            let usable = usable_ca(ca(vec![unknown]).as_ref().der(), ASN1Time::now());
+            match (usable, said) {
+                (Ok(()), None) => {}
+                (Err(problem), Some(said)) => assert!(problem.contains(said), "{problem}"),
+                (usable, _) => panic!("critical: {critical}: {usable:?}"),
+            }
+        }
     }
 
     #[test]
@@ -327,7 +377,7 @@ mod tests {
             revoked_certs: Vec::new(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
-        let list = list.signed_by(&ca()).unwrap();
+        let list = list.signed_by(&ca(Vec::new())).unwrap();
         let mut der = list.der().to_vec();
         assert!(crl_summary(&der).is_ok());
         let number = der
