@@ -217,14 +217,14 @@ const CRL_KEY: &str = "tls.client_crl_files";
 const PEM_MARK: &[u8] = b"-----BEGIN X509 CRL-----";
 
 /// What must be known of a CRL before it is put to use.
-struct CrlSummary {
+pub(crate) struct CrlSummary {
     issuer: String,
     /// Its issuer, and the part of that issuer's certificates which it is for.
     scope: (Vec<u8>, Option<Vec<u8>>),
     warning: Option<String>,
 }
 
-fn crl_summary(crl: &[u8]) -> Result<CrlSummary, String> {
+pub(crate) fn crl_summary(crl: &[u8]) -> Result<CrlSummary, String> {
     let (rest, parsed) = x509_parser::parse_x509_crl(crl)
         .map_err(|_| "holds no CRL that can be read (PEM or DER)".to_owned())?;
     // webpki asks for no number, though a list without one is none by RFC 5280, section 5.2.3.
@@ -270,7 +270,7 @@ fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>
 ///
 /// A CA that has expired vouches for nobody, and one that may not sign certificates has signed
 /// none. The chain check asks neither of a CA that it is told to trust.
-fn usable_ca(certificate: &CertificateDer<'_>, now: ASN1Time) -> Result<(), String> {
+pub(crate) fn usable_ca(certificate: &CertificateDer<'_>, now: ASN1Time) -> Result<(), String> {
     let ca = parsed(certificate)?;
     in_validity(&ca, now)?;
     can_sign(&ca)?;
