@@ -1,6 +1,7 @@
 //! The certificates, the key and the CRLs that the configuration names, read and checked.
 
-mod crl;
+mod ca;
+pub(crate) mod crl;
 mod expiry;
 
 use std::collections::HashSet;
@@ -11,10 +12,11 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
 
 use crate::config::{self, Fault, Given};
+pub(crate) use ca::usable_ca;
+use ca::{in_validity, parsed};
 pub use expiry::Expiry;
 
 /// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.
@@ -74,7 +76,7 @@ impl Loader {
         for (index, certificate) in chain.iter().enumerate() {
             match parsed(certificate) {
                 Ok(certificate) if index == 0 => {
-                    if let Err(problem) = in_validity(&certificate) {
+                    if let Err(problem) = in_validity(&certificate, ASN1Time::now()) {
                         self.fault(file, KEY, &problem);
                     }
                     self.expiries
@@ -114,15 +116,9 @@ impl Loader {
         const KEY: &str = "tls.client_ca_file";
         let mut store = RootCertStore::empty();
         for certificate in self.certificates(file, KEY) {
-            // A CA that has expired vouches for nobody. The chain check does not ask.
-            let usable = parsed(&certificate).and_then(|ca| {
-                in_validity(&ca)?;
-                can_sign(&ca)?;
-                Ok(Expiry::of("the client CA", &ca))
-            });
-            match usable {
-                Ok(expiry) => {
-                    self.expiries.push(expiry);
+            match usable_ca(&certificate, ASN1Time::now()) {
+                Ok(ca) => {
+                    self.expiries.push(Expiry::of("the client CA", &ca));
                     if let Err(error) = store.add(certificate) {
                         self.fault(
                             file,
@@ -237,42 +233,6 @@ const OTHERS: u32 = 0o007;
 
 const CRL_KEY: &str = "tls.client_crl_files";
 const PEM_MARK: &[u8] = b"-----BEGIN X509 CRL-----";
-
-fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
-    match parse_x509_certificate(certificate) {
-        Ok((_, certificate)) => Ok(certificate),
-        Err(_) => Err("holds a certificate that cannot be read".to_owned()),
-    }
-}
-
-fn in_validity(certificate: &X509Certificate<'_>) -> Result<(), String> {
-    let validity = certificate.validity();
-    if validity.is_valid() {
-        return Ok(());
-    }
-    Err(format!(
-        "holds a certificate ({}) that is valid only from {} to {}; renew it, or set the clock",
-        certificate.subject(),
-        validity.not_before,
-        validity.not_after
-    ))
-}
-
-fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
-    let is_ca = matches!(ca.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
-    let may_sign = match ca.key_usage() {
-        Ok(Some(usage)) => usage.value.key_cert_sign(),
-        Ok(None) => true,
-        Err(_) => false,
-    };
-    if is_ca && may_sign {
-        return Ok(());
-    }
-    Err(format!(
-        "holds a certificate ({}) that is no CA; it needs basicConstraints CA:TRUE and keyUsage keyCertSign",
-        ca.subject()
-    ))
-}
 
 fn each_is_issued_by_the_next(chain: &[CertificateDer<'_>]) -> bool {
     chain.windows(2).all(|pair| match pair {

@@ -13,11 +13,13 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier as _;
-use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor, NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, OtherError, ServerConfig, version};
+use rustls::{CertificateError, OtherError, RootCertStore, ServerConfig, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -244,12 +246,12 @@ fn server_config(
         };
         Fault::new(&settings.key_file.origin, "tls.key_file", problem)
     })?;
-    let verifier = Arc::new(client_verifier(
-        credentials.client_cas,
-        credentials.client_crls,
-        settings,
-        &provider,
-    )?);
+    let verifier = client_verifier(credentials.client_cas, credentials.client_crls, &provider);
+    let verifier = Arc::new(verifier.map_err(|error| {
+        let file = &settings.client_ca_file;
+        let problem = format!("{} cannot be used: {error}", file.value.display());
+        Fault::new(&file.origin, "tls.client_ca_file", problem)
+    })?);
     let versions: &[_] = match settings.min_version {
         TlsVersion::V1_3 => &[&version::TLS13],
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
@@ -269,11 +271,10 @@ fn server_config(
 }
 
 fn client_verifier(
-    client_cas: rustls::RootCertStore,
-    client_crls: Vec<rustls::pki_types::CertificateRevocationListDer<'static>>,
-    settings: &config::Tls,
+    client_cas: RootCertStore,
+    client_crls: Vec<CertificateRevocationListDer<'static>>,
     provider: &Arc<CryptoProvider>,
-) -> Result<RequireClientAuth, Fault> {
+) -> Result<RequireClientAuth, VerifierBuilderError> {
     WebPkiClientVerifier::builder_with_provider(Arc::new(client_cas), Arc::clone(provider))
         // A scraper with a certificate of another CA would be hinted to send none, and would
         // be refused for the wrong reason. Strangers need not learn the CA's name either.
@@ -282,11 +283,6 @@ fn client_verifier(
         .enforce_revocation_expiration()
         .build()
         .map(RequireClientAuth::over)
-        .map_err(|error| {
-            let file = &settings.client_ca_file;
-            let problem = format!("{} cannot be used: {error}", file.value.display());
-            Fault::new(&file.origin, "tls.client_ca_file", problem)
-        })
 }
 
 /// Which refusal a failed handshake is.
@@ -332,3 +328,6 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
         _ => Refusal::Untrusted,
     }
 }
+
+#[cfg(test)]
+mod limbo;

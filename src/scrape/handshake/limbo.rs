@@ -1,0 +1,265 @@
+//! The certificate chains of x509-limbo, put through aegis's own check of a client certificate.
+//!
+//! `docs/certificate-cases.md` tells the outcome. The cases are not part of aegis: they are looked
+//! for in the folder that `AEGIS_SHARED` names, or in `shared` beside the checkout.
+
+mod listed;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, fs};
+
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, InvalidSignature,
+    SignatureVerificationAlgorithm, UnixTime,
+};
+use rustls::server::danger::ClientCertVerifier as _;
+use serde_json::Value;
+use x509_parser::time::ASN1Time;
+
+use super::{client_verifier, refused_by_tls};
+use crate::credentials::{crl, usable_ca};
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+use listed::{ACCEPTED, REFUSED};
+
+#[test]
+fn chains_are_judged_as_they_should_be_but_for_those_listed() {
+    let Some(cases) = cases() else { return };
+    let mut listed: BTreeMap<&str, &str> = BTreeMap::new();
+    for (says, _, ids) in REFUSED {
+        listed.extend(ids.iter().map(|id| (*id, *says)));
+    }
+    for (_, ids) in ACCEPTED {
+        listed.extend(ids.iter().map(|id| (*id, "")));
+    }
+    let mut counts = [[0; 2]; 2];
+    let mut badly_signed = Vec::new();
+    for case in &cases {
+        let verdict = case.judged_for_clients();
+        counts[usize::from(case.is_good)][usize::from(verdict.is_ok())] += 1;
+        match (&verdict, case.is_good, listed.remove(&*case.id)) {
+            (Err((_, problem)), false, None) if problem.contains("BadSignature") => {
+                badly_signed.push(&*case.id);
+            }
+            (Ok(()), true, None) | (Err(_), false, None) | (Ok(()), false, Some("")) => {}
+            (Err((_, problem)), true, Some(says)) if !says.is_empty() => {
+                assert!(problem.contains(says), "{}: {problem}", case.id);
+            }
+            (_, is_good, listed) => {
+                panic!("{}: good: {is_good}, {listed:?}: {verdict:?}", case.id)
+            }
+        }
+    }
+    assert_eq!(listed, BTreeMap::new(), "no such cases");
+    // More would mean that the test had spoilt them.
+    assert_eq!(badly_signed, BADLY_SIGNED);
+    assert_eq!(counts, [[82, 63], [13, 50]], "bad, good: refused, accepted");
+}
+
+#[test]
+fn the_certificate_of_a_server_is_refused_for_its_purpose_and_nothing_else() {
+    let Some(cases) = cases() else { return };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut accepted = Vec::new();
+    let mut refused_for_purpose = 0;
+    for case in cases.iter().filter(|case| case.is_for_servers) {
+        match case.judged(&provider) {
+            Ok(()) => accepted.push(&*case.id),
+            Err((refusal, _)) if case.judged_for_clients().is_ok() => {
+                assert_eq!(refusal, Some(Refusal::Usage), "{}", case.id);
+                refused_for_purpose += 1;
+            }
+            Err(_) => {}
+        }
+    }
+    assert_eq!(accepted, FOR_CLIENTS_TOO);
+    assert_eq!(refused_for_purpose, 107);
+}
+
+#[test]
+fn the_document_names_every_case_that_is_judged_otherwise() {
+    let document = include_str!("../../../docs/certificate-cases.md");
+    let refused = REFUSED.iter().map(|(_, why, ids)| (why, ids));
+    for (why, ids) in ACCEPTED.iter().map(|(why, ids)| (why, ids)).chain(refused) {
+        assert!(document.contains(why), "{why}");
+        for id in *ids {
+            assert!(document.contains(&format!("`{id}`")), "{id}");
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Case {
+    id: String,
+    is_good: bool,
+    is_for_servers: bool,
+    now: Duration,
+    trusted: Vec<CertificateDer<'static>>,
+    intermediates: Vec<CertificateDer<'static>>,
+    leaf: CertificateDer<'static>,
+    crls: Vec<CertificateRevocationListDer<'static>>,
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "nothing else tells that it was not run"
+)]
+fn cases() -> Option<Vec<Case>> {
+    let shared = env::var_os("AEGIS_SHARED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
+        PathBuf::from,
+    );
+    let file = shared.join("data/x509-limbo-208.json");
+    let Ok(text) = fs::read(&file) else {
+        eprintln!("NOT RUN: there is no {}", file.display());
+        return None;
+    };
+    let all: Value = serde_json::from_slice(&text).unwrap();
+    let cases = list(&all["testcases"], Case::read);
+    assert_eq!(cases.len(), 208);
+    Some(cases)
+}
+
+fn list<T>(json: &Value, read: fn(&Value) -> T) -> Vec<T> {
+    json.as_array().unwrap().iter().map(read).collect()
+}
+
+fn pem<T: PemObject>(json: &Value) -> T {
+    T::from_pem_slice(json.as_str().unwrap().as_bytes()).unwrap()
+}
+
+impl Case {
+    fn read(json: &Value) -> Self {
+        let now = json["validation_time"].as_str();
+        let now = now.map_or_else(SystemTime::now, |now| {
+            humantime::parse_rfc3339(&now.replace("+00:00", "Z")).unwrap()
+        });
+        Self {
+            id: json["id"].as_str().unwrap().to_owned(),
+            is_good: match json["expected_result"].as_str() {
+                Some("SUCCESS") => true,
+                Some("FAILURE") => false,
+                other => panic!("{other:?}"),
+            },
+            is_for_servers: match json["validation_kind"].as_str() {
+                Some("SERVER") => true,
+                Some("CLIENT") => false,
+                other => panic!("{other:?}"),
+            },
+            now: now.duration_since(UNIX_EPOCH).unwrap(),
+            trusted: list(&json["trusted_certs"], pem),
+            intermediates: list(&json["untrusted_intermediates"], pem),
+            leaf: pem(&json["peer_certificate"]),
+            crls: list(&json["crls"], pem),
+        }
+    }
+
+    /// What aegis says of the case, with the purposes turned round if it is one of a server.
+    fn judged_for_clients(&self) -> Result<(), (Option<Refusal>, String)> {
+        if !self.is_for_servers {
+            return self.judged(&Arc::new(aws_lc_rs::default_provider()));
+        }
+        let mut case = self.clone();
+        let above = case.trusted.iter_mut().chain(&mut case.intermediates);
+        for certificate in above.chain([&mut case.leaf]) {
+            *certificate = turned_round(certificate).into();
+        }
+        case.judged(&TURNING)
+    }
+
+    /// What aegis says: when it loads the CAs and the CRLs (no refusal), or to the scraper.
+    fn judged(&self, provider: &Arc<CryptoProvider>) -> Result<(), (Option<Refusal>, String)> {
+        let at_load = |problem: String| (None, problem);
+        let now = ASN1Time::from_timestamp(self.now.as_secs().cast_signed()).unwrap();
+        let mut client_cas = RootCertStore::empty();
+        for ca in &self.trusted {
+            usable_ca(ca, now).map_err(at_load)?;
+            let added = client_cas.add(ca.clone());
+            added.map_err(|error| at_load(error.to_string()))?;
+        }
+        for crl in &self.crls {
+            crl::summary(crl).map_err(at_load)?;
+        }
+        let verifier = client_verifier(client_cas, self.crls.clone(), provider)
+            .map_err(|error| at_load(error.to_string()))?;
+        let now = UnixTime::since_unix_epoch(self.now);
+        verifier
+            .verify_client_cert(&self.leaf, &self.intermediates, now)
+            .map_err(|error| (Some(refused_by_tls(&error).refusal), format!("{error:?}")))?;
+        Identity::from_leaf(&self.leaf)
+            .map_err(|error| (Some(Refusal::Untrusted), error.to_string()))?;
+        Ok(())
+    }
+}
+
+/// Makes the purpose of a server that of a client and the other way round, wherever it stands.
+fn turned_round(der: &[u8]) -> Vec<u8> {
+    /// The object identifier `id-kp` (RFC 5280, section 4.2.1.12) with room for one number.
+    const PURPOSE: &[u8] = &[0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3];
+    let mut turned = der.to_vec();
+    for at in PURPOSE.len()..der.len() {
+        if der[..at].ends_with(PURPOSE) {
+            turned[at] = match der[at] {
+                1 => 2,
+                2 => 1,
+                other => other,
+            };
+        }
+    }
+    turned
+}
+
+/// Verifies certificates that were turned round: their signatures are over what they were before.
+static TURNING: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = aws_lc_rs::default_provider();
+    let algorithms = provider.signature_verification_algorithms.all.iter();
+    let turning = algorithms.map(|algorithm| &*Box::leak(Box::new(Turning(*algorithm))) as _);
+    provider.signature_verification_algorithms.all = turning.collect::<Vec<_>>().leak();
+    Arc::new(provider)
+});
+
+#[derive(Debug)]
+struct Turning(&'static dyn SignatureVerificationAlgorithm);
+
+impl SignatureVerificationAlgorithm for Turning {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let message = turned_round(message);
+        self.0.verify_signature(public_key, &message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.signature_alg_id()
+    }
+}
+
+/// Cases of servers whose leaf states client authentication, so that it is a scraper's as well.
+const FOR_CLIENTS_TOO: &[&str] = &[
+    "rfc5280::eku::ee-wrong-eku",
+    "webpki::cryptographydotio-chain",
+    "online::facebook.com",
+    "online::amazon.com",
+    "online::s3.amazonaws.com",
+    "online::akamai.com",
+    "online::docs.python.org",
+];
+
+/// Bad chains in which a signature is what is wrong; the second is by a key of 1024 bits.
+const BADLY_SIGNED: &[&str] = &[
+    "invalid::invalid-issuer-key",
+    "webpki::forbidden-weak-rsa-key-in-root",
+];

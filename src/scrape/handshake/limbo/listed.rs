@@ -1,0 +1,164 @@
+//! The cases of x509-limbo that aegis judges otherwise than they expect, and why.
+
+/// Good chains that aegis refuses: what it says of them, why, which.
+pub(super) const REFUSED: &[(&str, &str, &[&str])] = &[
+    (
+        "TooManyIntermediates",
+        "nine certificates above the leaf; aegis looks at four",
+        &["cve::cve-2024-0567"],
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "a CA as a scraper's own certificate",
+        &[
+            "pathlen::validation-ignores-pathlen-in-leaf",
+            "rfc5280::ca-as-leaf",
+        ],
+    ),
+    (
+        "InvalidPurpose",
+        "a leaf that states no purpose",
+        &["rfc5280::eku::ee-without-eku"],
+    ),
+    (
+        "BadSignature",
+        "a CA that signed its own successor; webpki counts and constrains it like any other",
+        &[
+            "pathlen::self-issued-certs-pathlen",
+            "rfc5280::nc::permitted-self-issued",
+        ],
+    ),
+    (
+        "NameConstraintViolation",
+        "a CA constrained to some directory names or email addresses; webpki takes no name to be within",
+        &[
+            "rfc5280::nc::permitted-dn-match",
+            "rfc5280::nc::nc-permits-email-exact",
+            "rfc5280::nc::nc-permits-email-domain",
+            "rfc5280::nc::nc-permits-email-literal-asterisk-exact-match",
+            "rfc5280::nc::nc-permits-email-literal-double-asterisk",
+            "rfc5280::nc::nc-permits-email-literal-mid-asterisk",
+        ],
+    ),
+    (
+        "which aegis does not know",
+        "a second, unrelated CA with an unknown critical extension; aegis takes all of a file or nothing",
+        &["rfc5280::unknown-critical-extension-unrelated-root"],
+    ),
+];
+
+/// Chains that are bad for a reason which is none of aegis's: why, which.
+pub(super) const ACCEPTED: &[(&str, &[&str])] = &[
+    (
+        "the name of a server, which aegis looks for in no certificate of a scraper",
+        &[
+            "webpki::san::mismatch-domain-san",
+            "webpki::san::mismatch-subdomain-san",
+            "webpki::san::mismatch-subdomain-apex-san",
+            "webpki::san::mismatch-apex-subdomain-san",
+            "webpki::san::public-suffix-wildcard-san",
+            "webpki::san::public-suffix-multi-label-wildcard-san",
+            "webpki::san::public-suffix-private-namespace-wildcard-san",
+            "webpki::san::wildcard-embedded-leftmost-san",
+            "webpki::san::wildcard-not-in-leftmost-san",
+            "webpki::san::wildcard-match-across-labels-san",
+            "webpki::san::wildcard-embedded-ulabel-san",
+            "webpki::san::unicode-emoji-san",
+            "webpki::san::no-san",
+            "webpki::san::san-wildcard-only",
+            "webpki::san::san-wildcard-only-tld",
+        ],
+    ),
+    (
+        "how a name is written: aegis compares names as text, and none of a wildcard or a CN",
+        &[
+            "rfc5280::san::noncritical-with-empty-subject",
+            "rfc5280::san::underscore-dns",
+            "rfc5280::san::ip-in-dns",
+            "webpki::cn::ipv4-hex-mismatch",
+            "webpki::cn::ipv4-leading-zeros-mismatch",
+            "webpki::cn::ipv6-uppercase-mismatch",
+            "webpki::cn::ipv6-uncompressed-mismatch",
+            "webpki::cn::ipv6-non-rfc5952-mismatch",
+            "webpki::cn::punycode-not-in-san",
+            "webpki::cn::utf8-vs-punycode-mismatch",
+            "webpki::cn::not-in-san",
+            "webpki::cn::case-mismatch",
+            "webpki::san::san-critical-with-nonempty-subject",
+        ],
+    ),
+    (
+        "the purpose, beyond that it is client authentication; that of a trusted CA is its owner's",
+        &[
+            "webpki::eku::ee-anyeku",
+            "webpki::eku::ee-critical-eku",
+            "webpki::eku::root-has-eku",
+        ],
+    ),
+    (
+        "the test asks for shorter chains than the four certificates that aegis looks at",
+        &[
+            "pathlen::max-chain-depth-0-exhausted",
+            "pathlen::max-chain-depth-1-exhausted",
+        ],
+    ),
+    (
+        "a valid chain that is large, but its one subject is compared with each constraint once",
+        &["pathological::nc-dos-3"],
+    ),
+    (
+        "a CRL that the CA's own key has signed, though its keyUsage says it would not",
+        &["crl::issuer-missing-crlsign"],
+    ),
+    (
+        "key identifiers and serial numbers, which are hints for finding a chain and prove nothing",
+        &[
+            "rfc5280::aki::leaf-missing-aki",
+            "rfc5280::aki::intermediate-missing-aki",
+            "rfc5280::aki::cross-signed-root-missing-aki",
+            "rfc5280::serial::too-long",
+            "rfc5280::serial::zero",
+            "rfc5280::ski::root-missing-ski",
+            "rfc5280::ski::intermediate-missing-ski",
+            "webpki::aki::root-with-aki-missing-keyidentifier",
+            "webpki::aki::root-with-aki-authoritycertissuer",
+            "webpki::aki::root-with-aki-authoritycertserialnumber",
+            "webpki::aki::root-with-aki-all-fields",
+            "webpki::aki::root-with-aki-ski-mismatch",
+        ],
+    ),
+    (
+        "a constraint that is honored all the same, or that constrains nothing",
+        &[
+            "rfc5280::nc::permitted-dns-match-noncritical",
+            "rfc5280::nc::invalid-dnsname-leading-period",
+            "rfc5280::nc::not-allowed-in-ee-noncritical",
+            "rfc5280::nc::not-allowed-in-ee-critical",
+            "webpki::nc::intermediate-permitted-excluded-subtrees-both-null",
+            "webpki::nc::intermediate-permitted-excluded-subtrees-both-empty-sequences",
+        ],
+    ),
+    (
+        "a constraint on certificate policies, which nothing here asks for",
+        &["rfc5280::pc::ica-noncritical-pc"],
+    ),
+    (
+        "a rule for who issues certificates; breaking it vouches for nobody else",
+        &[
+            "rfc5280::ca-empty-subject",
+            "rfc5280::root-non-critical-basic-constraints",
+            "rfc5280::leaf-ku-keycertsign",
+            "webpki::malformed-aia",
+        ],
+    ),
+    (
+        "the key of the leaf, which the handshake judges: no P-192, no DSA, no RSA below 2048 bits; RSA of 2052 is good",
+        &[
+            "webpki::forbidden-p192-leaf",
+            "webpki::forbidden-dsa-leaf",
+            "webpki::forbidden-weak-rsa-in-leaf",
+            "webpki::forbidden-rsa-not-divisible-by-8-in-root",
+            "webpki::forbidden-rsa-key-not-divisible-by-8-in-leaf",
+        ],
+    ),
+];
