@@ -1,15 +1,18 @@
 //! The command line: what each command prints, and how it exits.
 
 mod check;
+mod explain;
 mod flags;
+mod services;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Fault;
+use crate::refusal::Refused;
 use crate::run::{self, Ended};
 use flags::Flags;
 
@@ -28,6 +31,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(ended) => complain(&ended),
         },
         Command::Check(check) => check.run(),
+        Command::Explain(question) => explain::explain(question),
+        Command::Services(which) => services::services(which),
     }
 }
 
@@ -41,7 +46,8 @@ struct Aegis {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 runtime failure, 2 usage, 78 configuration (every error is printed).";
+Exit codes: 0 done, 1 runtime failure, refused or failed probe, 2 usage, 78 configuration (every
+error is printed).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -49,11 +55,33 @@ enum Command {
     Serve(Flags),
     /// Load and check everything that serve would, and say what is wrong
     Check(check::Check),
+    /// Say whether a scraper would reach a service, and which entry or stage decides it
+    Explain(explain::Question),
+    /// List the services that are there now, and whom they are granted to
+    Services(services::Which),
 }
 
-/// Prints every fault, as [`complain`] does.
-fn complain_of(faults: &[Fault]) {
-    complain(&Ended::Configuration(faults.to_vec()));
+/// Prints a command's report, and exits with its code unless nobody could read it.
+fn say(report: &str, code: ExitCode) -> ExitCode {
+    match io::stdout().write_all(report.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Complains of an argument that only the command can judge.
+fn misused(problem: &dyn fmt::Display) -> ExitCode {
+    drop(writeln!(io::stderr(), "aegis: {problem}"));
+    ExitCode::from(USAGE)
+}
+
+/// A refusal as commands show it.
+fn shown(refused: &Refused) -> String {
+    let Refused { refusal, detail } = refused;
+    let (stage, reason) = (refusal.stage().name(), refusal.reason());
+    let detail = detail.as_ref().map(|detail| format!(" ({detail})"));
+    let detail = detail.unwrap_or_default();
+    format!("stage={stage} reason={reason}: {refusal}{detail}")
 }
 
 fn complain(ended: &Ended) -> ExitCode {

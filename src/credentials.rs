@@ -183,21 +183,10 @@ impl Loader {
     }
 
     fn certificates(&mut self, file: &Given<PathBuf>, key: &str) -> Vec<CertificateDer<'static>> {
-        let Some(pem) = self.read(file, key) else {
-            return Vec::new();
-        };
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => certificates,
-            Ok(_) => {
-                self.fault(file, key, &"holds no certificate in PEM");
-                Vec::new()
-            }
-            Err(error) => {
-                self.fault(file, key, &format!("is broken PEM: {error}"));
-                Vec::new()
-            }
-        }
+        certificates(file, key).unwrap_or_else(|fault| {
+            self.faults.push(fault);
+            Vec::new()
+        })
     }
 
     fn read(&mut self, file: &Given<PathBuf>, key: &str) -> Option<Vec<u8>> {
@@ -223,9 +212,31 @@ impl Loader {
     }
 
     fn fault(&mut self, file: &Given<PathBuf>, key: &str, problem: &dyn fmt::Display) {
-        let problem = format!("{} {problem}", file.value.display());
-        self.faults.push(Fault::new(&file.origin, key, problem));
+        self.faults.push(fault(file, key, problem));
     }
+}
+
+/// Reads the certificates of a PEM file, in their order; at least one.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub fn certificates(
+    file: &Given<PathBuf>,
+    key: &str,
+) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let pem = config::read_bounded(&file.value)
+        .map_err(|error| fault(file, key, &format!("cannot be read: {error}")))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(fault(file, key, &"holds no certificate in PEM")),
+        Err(error) => Err(fault(file, key, &format!("is broken PEM: {error}"))),
+    }
+}
+
+fn fault(file: &Given<PathBuf>, key: &str, problem: &dyn fmt::Display) -> Fault {
+    let problem = format!("{} {problem}", file.value.display());
+    Fault::new(&file.origin, key, problem)
 }
 
 /// The permission bits of users who neither own the file nor are in its group.

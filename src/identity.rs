@@ -1,8 +1,9 @@
 //! Who a scraper is: the names and the key of its verified leaf certificate.
 //!
 //! Reads certificates, verifies nothing: only the handshake, after the chain was verified, makes
-//! an [`Identity`] that decides anything.
+//! an [`Identity`] that decides anything. One of [`Claim`]s serves to explain.
 
+mod claim;
 mod pattern;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use crate::escaped::Escaped;
+pub use claim::{Claim, InvalidClaim, TwoKeys};
 pub use pattern::{IdentityPattern, InvalidIdentityPattern};
 
 /// The names and the public-key pin of a scraper's leaf certificate.

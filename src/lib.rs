@@ -23,7 +23,8 @@
 //!
 //! The modules below stand in reading order: words, inputs, the path, the life of the process.
 //! Each names only what lies before it; the gate holds what the stages are made by, and
-//! `scrape.rs` alone sees both.
+//! `scrape.rs` sees both. So do `scrape/explain.rs` and `scrape/probe.rs`, which ask the stages
+//! for an operator.
 
 pub mod peer;
 pub mod networks;

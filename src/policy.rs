@@ -2,6 +2,8 @@
 //!
 //! Entries are additive and their order does not matter. There are no denies.
 
+use std::fmt;
+
 use crate::identity::{Identity, IdentityPattern};
 use crate::networks::Networks;
 use crate::origin::Origin;
@@ -25,9 +27,7 @@ impl Policy {
     /// Whether any entry holds the peer's network. Asked before a TLS byte is read.
     #[must_use]
     pub fn admits(&self, peer: &Peer) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.networks.contain(peer))
+        self.entries.iter().any(|entry| entry.holds(peer))
     }
 
     /// The name by which an entry admits this identity from this peer. Asked after the
@@ -49,7 +49,7 @@ impl Policy {
         identity: &Identity,
         service: ServiceName,
     ) -> Result<Permit, Refusal> {
-        for entry in &self.entries {
+        for (number, entry) in self.entries.iter().enumerate() {
             if !entry.grants(&service) {
                 continue;
             }
@@ -57,11 +57,34 @@ impl Policy {
                 return Ok(Permit {
                     service,
                     matched,
+                    number,
                     entry: entry.origin.clone(),
                 });
             }
         }
         Err(Refusal::NotGranted)
+    }
+
+    /// What each entry says to one scrape, column by column, in the order of the configuration.
+    ///
+    /// [`Policy::authorize`] grants by the first entry whose columns all say yes.
+    pub fn columns(
+        &self,
+        peer: &Peer,
+        identity: &Identity,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = Columns<'_>> {
+        let column = |yes| if yes { Says::Yes } else { Says::No };
+        self.entries
+            .iter()
+            .enumerate()
+            .map(move |(number, entry)| Columns {
+                number,
+                entry,
+                networks: column(entry.holds(peer)),
+                identities: column(entry.matched(identity).is_some()),
+                services: column(entry.grants(service)),
+            })
     }
 
     /// The entries in the order of the configuration.
@@ -86,16 +109,61 @@ pub struct Entry {
 
 impl Entry {
     fn admits(&self, peer: &Peer, identity: &Identity) -> Option<String> {
-        if !self.networks.contain(peer) {
+        if !self.holds(peer) {
             return None;
         }
+        self.matched(identity)
+    }
+
+    /// The first column.
+    fn holds(&self, peer: &Peer) -> bool {
+        self.networks.contain(peer)
+    }
+
+    /// The second column: what of the identity it matches.
+    fn matched(&self, identity: &Identity) -> Option<String> {
         self.identities
             .iter()
             .find_map(|pattern| pattern.matched(identity))
     }
 
-    fn grants(&self, service: &ServiceName) -> bool {
+    /// The third column: whether it grants the service.
+    #[must_use]
+    pub fn grants(&self, service: &ServiceName) -> bool {
         self.services.iter().any(|pattern| pattern.matches(service))
+    }
+}
+
+/// What the columns of one entry say to a scrape. It is granted if all say yes.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// The entry's place in the policy, from 0.
+    pub number: usize,
+    /// The entry.
+    pub entry: &'a Entry,
+    /// Whether a network holds the peer.
+    pub networks: Says,
+    /// Whether a pattern matches the identity.
+    pub identities: Says,
+    /// Whether a pattern matches the service.
+    pub services: Says,
+}
+
+/// What one column says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It matches.
+    Yes,
+    /// It keeps the entry from granting.
+    No,
+}
+
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+        })
     }
 }
 
@@ -116,6 +184,7 @@ impl Entry {
 pub struct Permit {
     service: ServiceName,
     matched: String,
+    number: usize,
     entry: Origin,
 }
 
@@ -130,6 +199,12 @@ impl Permit {
     #[must_use]
     pub fn matched(&self) -> &str {
         &self.matched
+    }
+
+    /// The place of the deciding entry in the policy, from 0.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Where the deciding entry was written.

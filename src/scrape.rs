@@ -7,6 +7,8 @@ mod authorize;
 mod upstream;
 mod respond;
 mod record;
+mod explain;
+mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +25,14 @@ use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused, SeenAs, Stage};
 use crate::service::ServiceName;
 pub use admit::{Admitted, Places, admit};
+pub use explain::{Explained, Shows, explain};
 use handshake::Presented;
 pub use handshake::{Handshake, Session};
+pub use probe::{Probed, probe};
 use record::Scraped;
 use respond::{Failed, Reveal, Scraper, ServiceRequest};
 use route::{Afterwards, AnswerWith, Asked, Heads, NextHead};
-pub use upstream::Upstream;
+pub use upstream::{Offered, Upstream};
 
 /// Serves one admitted connection: a handshake, then one request after the other, each judged
 /// by the gate of its moment.

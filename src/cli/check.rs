@@ -1,15 +1,15 @@
 //! `aegis check`: all that is wrong, and all that will hurt, without serving.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::CONFIGURATION;
 use super::flags::Flags;
+use super::{CONFIGURATION, complain, say};
 use crate::config::{Config, Fault};
 use crate::gate::Gate;
+use crate::run::Ended;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -47,15 +47,17 @@ struct Report {
 impl Check {
     pub(super) fn run(self) -> ExitCode {
         let report = Report::of(self.flags);
-        let written = match self.format {
-            Format::Text => report.write_text(),
-            Format::Json => report.write_json(),
-        };
         let bad = !report.faults.is_empty() || (self.strict && !report.warnings.is_empty());
-        match written {
-            Err(_) => ExitCode::FAILURE,
-            Ok(()) if bad => ExitCode::from(CONFIGURATION),
-            Ok(()) => ExitCode::SUCCESS,
+        let code = match bad {
+            true => ExitCode::from(CONFIGURATION),
+            false => ExitCode::SUCCESS,
+        };
+        match self.format {
+            Format::Text if !report.faults.is_empty() => {
+                complain(&Ended::Configuration(report.faults))
+            }
+            Format::Text => say(&report.text(), code),
+            Format::Json => say(&report.json(), code),
         }
     }
 }
@@ -89,27 +91,22 @@ impl Report {
         }
     }
 
-    fn write_text(&self) -> io::Result<()> {
-        if !self.faults.is_empty() {
-            super::complain_of(&self.faults);
-            return Ok(());
-        }
-        let mut report: String = self
-            .warnings
-            .iter()
+    fn text(&self) -> String {
+        let warnings = self.warnings.iter();
+        let mut text: String = warnings
             .map(|warning| format!("warning: {warning}\n"))
             .collect();
-        report.push_str(&format!(
+        text.push_str(&format!(
             "ok: would listen on {}, with {} allow entries and {} sockets in {}\n",
             self.listen.join(" "),
             self.allow_entries,
             self.services,
             self.socket_dir
         ));
-        io::stdout().write_all(report.as_bytes())
+        text
     }
 
-    fn write_json(&self) -> io::Result<()> {
+    fn json(&self) -> String {
         let faults = self.faults.iter().map(
             |fault| json!({ "at": fault.at(), "key": fault.key(), "problem": fault.problem() }),
         );
@@ -122,6 +119,6 @@ impl Report {
             "allow_entries": self.allow_entries,
             "services": self.services,
         });
-        writeln!(io::stdout(), "{report}")
+        format!("{report}\n")
     }
 }

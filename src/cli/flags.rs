@@ -1,4 +1,4 @@
-//! The flags of `serve` and `check`. Each goes over the environment, the file and the default.
+//! The flags of the configuration, the same for every command. Each goes over the environment, the file and the default.
 
 use std::path::PathBuf;
 

@@ -112,14 +112,7 @@ impl Handshake {
             Err(_) => return Err(Refusal::HandshakeTimeout.into()),
         };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
-        let identity =
-            Identity::from_leaf(leaf).map_err(|error| Refused::new(Refusal::Untrusted, error))?;
-        let presented = Presented {
-            peer,
-            identity,
-            chain: chain.to_vec(),
-        };
+        let presented = Presented::by(peer, chain.to_vec())?;
         let mut session = Session {
             presented: Arc::new(presented),
             stream,
@@ -138,17 +131,34 @@ impl Handshake {
     /// # Errors
     /// [`Refusal::Network`], or any refusal of a certificate.
     pub(super) fn judge(&self, presented: &Presented, policy: &Policy) -> Result<(), Refused> {
-        if !policy.admits(&presented.peer) {
-            return Err(Refusal::Network.into());
-        }
-        let Some((leaf, intermediates)) = presented.chain.split_first() else {
-            return Err(Refusal::NoCertificate.into());
-        };
+        is_admitted(&presented.peer, policy)?;
+        self.verify(&presented.chain)?;
+        presented.is_known_to(policy)
+    }
+
+    /// Judges a chain, leaf first, as if a scraper had presented it from this address.
+    ///
+    /// # Errors
+    /// [`Refusal::Network`], or any refusal of a certificate.
+    pub(super) fn judge_chain(
+        &self,
+        peer: Peer,
+        chain: Vec<CertificateDer<'static>>,
+        policy: &Policy,
+    ) -> Result<Presented, Refused> {
+        is_admitted(&peer, policy)?;
+        self.verify(&chain)?;
+        let presented = Presented::by(peer, chain)?;
+        presented.is_known_to(policy)?;
+        Ok(presented)
+    }
+
+    fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), Refused> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let verified = self
             .verifier
             .verify_client_cert(leaf, intermediates, UnixTime::now());
-        verified.map_err(|error| refused_by_tls(&error))?;
-        presented.is_known_to(policy)
+        verified.map(drop).map_err(|error| refused_by_tls(&error))
     }
 
     /// Speaks TLS. A failure comes with the stream, if the scraper was sent an alert on it.
@@ -177,12 +187,48 @@ impl Handshake {
     }
 }
 
+/// Judges names and a key that nobody has proved, for an explanation.
+///
+/// # Errors
+/// [`Refusal::Network`] or [`Refusal::Identity`].
+pub(super) fn judge_claimed(
+    peer: &Peer,
+    claimed: &Identity,
+    policy: &Policy,
+) -> Result<(), Refused> {
+    is_admitted(peer, policy)?;
+    is_known(peer, claimed, policy)
+}
+
+fn is_admitted(peer: &Peer, policy: &Policy) -> Result<(), Refused> {
+    match policy.admits(peer) {
+        true => Ok(()),
+        false => Err(Refusal::Network.into()),
+    }
+}
+
+fn is_known(peer: &Peer, identity: &Identity, policy: &Policy) -> Result<(), Refused> {
+    match policy.knows(peer, identity) {
+        Some(_) => Ok(()),
+        None => Err(Refused::new(Refusal::Identity, identity.shown())),
+    }
+}
+
 impl Presented {
+    /// Reads the identity of a chain that was verified.
+    fn by(peer: Peer, chain: Vec<CertificateDer<'static>>) -> Result<Self, Refused> {
+        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
+        let identity =
+            Identity::from_leaf(leaf).map_err(|error| Refused::new(Refusal::Untrusted, error))?;
+        Ok(Self {
+            peer,
+            identity,
+            chain,
+        })
+    }
+
     fn is_known_to(&self, policy: &Policy) -> Result<(), Refused> {
-        match policy.knows(&self.peer, &self.identity) {
-            Some(_) => Ok(()),
-            None => Err(Refused::new(Refusal::Identity, self.identity.shown())),
-        }
+        is_known(&self.peer, &self.identity, policy)
     }
 
     /// Whether the leaf has expired since the handshake.

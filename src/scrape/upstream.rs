@@ -5,10 +5,10 @@
 
 mod directory;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Upstream {
     /// What is allowed of the socket directory, but will hurt; one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.socket_dir.unusable();
+        let mut warnings = self.unusable();
         warnings.extend(self.socket_dir.open_to_all());
         warnings
     }
@@ -127,10 +127,47 @@ impl Upstream {
     /// Any refusal of [`crate::refusal::Stage::Upstream`] that needs no connection, or
     /// [`Refusal::UnknownService`].
     pub(super) fn find(&self, permit: Permit) -> Result<Found, Refused> {
-        let service = permit.service();
-        let named = self.named.get(service);
+        self.find_unasked(permit.service())
+    }
+
+    /// As [`Upstream::find`], for the operator: no scraper is there who could have a permit.
+    pub(super) fn find_unasked(&self, service: &ServiceName) -> Result<Found, Refused> {
         let settings = self.settings(service);
         let turn = Running::begin(&self.running, service, settings.max_concurrent)?;
+        Ok(Found {
+            socket: self.open_socket(service)?,
+            owner: settings.owner,
+            turn,
+        })
+    }
+
+    /// All services that are there now or are configured, by name.
+    ///
+    /// # Errors
+    /// The socket directory cannot be read.
+    pub fn offers(&self) -> io::Result<Vec<Offered>> {
+        let mut services: BTreeSet<ServiceName> = self.named.keys().cloned().collect();
+        services.extend(self.socket_dir.services()?);
+        let offered = services.into_iter().map(|service| Offered {
+            socket: match &self.settings(&service).socket {
+                Some(socket) => socket.clone(),
+                None => self.socket_dir.path().join(format!("{service}.sock")),
+            },
+            owner: self.open_socket(&service).map(|socket| socket.owner),
+            service,
+        });
+        Ok(offered.collect())
+    }
+
+    /// Sockets in the directory that cannot be scraped by their names; one sentence each.
+    #[must_use]
+    pub fn unusable(&self) -> Vec<String> {
+        self.socket_dir.unusable()
+    }
+
+    /// Opens the socket of a service, after every check that needs no connection.
+    fn open_socket(&self, service: &ServiceName) -> Result<Socket, Refused> {
+        let named = self.named.get(service);
         let opened = match named.and_then(|named| named.elsewhere.as_ref()) {
             Some((directory, file)) => directory.open_socket(file),
             None => self.socket_dir.open_socket(&format!("{service}.sock")),
@@ -148,15 +185,12 @@ impl Upstream {
             Ok(socket) => socket,
         };
         self.remember(service);
-        if settings.owner.is_some_and(|owner| owner != socket.owner) {
+        let owner = self.settings(service).owner;
+        if owner.is_some_and(|owner| owner != socket.owner) {
             let detail = format_args!("uid {} owns the socket", socket.owner);
             return Err(Refused::new(Refusal::Owner, detail));
         }
-        Ok(Found {
-            socket,
-            owner: settings.owner,
-            turn,
-        })
+        Ok(socket)
     }
 
     fn remember(&self, service: &ServiceName) {
@@ -165,6 +199,17 @@ impl Upstream {
             seen.insert(service.clone());
         }
     }
+}
+
+/// A service as an operator sees it.
+#[derive(Debug)]
+pub struct Offered {
+    /// Its name.
+    pub service: ServiceName,
+    /// Where its socket is, or would be.
+    pub socket: PathBuf,
+    /// The uid that owns the socket, or why it cannot be scraped.
+    pub owner: Result<u32, Refused>,
 }
 
 /// A service's socket after every check that needs no connection, and the place among its

@@ -122,7 +122,9 @@ fn the_readme_lists_every_refusal_as_it_is() {
 #[test]
 fn the_readme_names_every_flag_and_every_metric() {
     let readme = document("README.md");
-    let help = String::from_utf8(run(&["serve", "--help"]).stdout).unwrap();
+    let commands = ["serve", "check", "explain", "services"];
+    let help = commands.map(|command| run(&[command, "--help"]).stdout);
+    let help = String::from_utf8(help.concat()).unwrap();
     let flags = help
         .split_whitespace()
         .filter(|word| word.starts_with("--"));

@@ -18,6 +18,10 @@ mod upstream;
 mod respond;
 mod hostile_services;
 
+mod policy;
+mod explain;
+mod services;
+
 mod life;
 mod reload;
 mod broken_files;

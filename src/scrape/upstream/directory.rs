@@ -36,6 +36,11 @@ impl Directory {
         }
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens a socket of this directory by its file name.
     pub(super) fn open_socket(&self, file: &str) -> Result<Socket, Refused> {
         match self.open_in(self.hold(), file) {

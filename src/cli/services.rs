@@ -1,0 +1,124 @@
+//! `aegis services`: what is there to scrape now, and whom it is granted to.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use nix::unistd::{Uid, User};
+use tokio::runtime;
+
+use super::flags::Flags;
+use super::{complain, say, shown};
+use crate::config::{Config, Fault, Limits};
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::run::Ended;
+use crate::scrape::{self, Offered, Upstream};
+use crate::service::ServiceName;
+
+#[derive(Args, Debug)]
+pub(super) struct Which {
+    /// Scrape each service once, one after the other
+    #[arg(long)]
+    probe: bool,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Needs no key and no certificate, so that whoever may see the sockets can ask.
+pub(super) fn services(which: Which) -> ExitCode {
+    let opened = Config::load(&which.flags.into()).and_then(|config| {
+        let upstream = Upstream::open(&config, None)?;
+        let offers = upstream.offers().map_err(|error| {
+            let problem = format!("cannot be read: {error}");
+            vec![Fault::new(&config.socket_dir.origin, "socket_dir", problem)]
+        })?;
+        Ok((config, upstream, offers))
+    });
+    let (config, upstream, offers) = match opened {
+        Ok(opened) => opened,
+        Err(faults) => return complain(&Ended::Configuration(faults)),
+    };
+    let probes = match which.probe {
+        true => match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => Some(runtime),
+            Err(error) => return complain(&Ended::System(error)),
+        },
+        false => None,
+    };
+    let mut code = ExitCode::SUCCESS;
+    for offered in offers {
+        let mut line = listed(&offered, &config.policy);
+        if let Some(runtime) = &probes {
+            let probing = probed(&upstream, &offered.service, &config.limits);
+            match runtime.block_on(probing) {
+                Ok(said) => line.push_str(&said),
+                Err(said) => {
+                    code = ExitCode::FAILURE;
+                    line.push_str(&said);
+                }
+            }
+        }
+        // Each at once: the next one may hang.
+        code = say(&format!("{line}\n"), code);
+    }
+    let unusable = upstream.unusable().into_iter();
+    let unusable: String = unusable.map(|why| format!("unusable: {why}\n")).collect();
+    say(&unusable, code)
+}
+
+/// One line on a service: its name, its socket, the socket's owner, and who may scrape it.
+fn listed(offered: &Offered, policy: &Policy) -> String {
+    let Offered {
+        service,
+        socket,
+        owner,
+    } = offered;
+    let state = match owner {
+        Ok(uid) => format!("owner {}", user(*uid)),
+        Err(refused) if refused.refusal == Refusal::Missing => "missing".to_owned(),
+        Err(refused) if refused.refusal == Refusal::UnknownService => "missing".to_owned(),
+        Err(refused) => format!("unusable, {}", shown(refused)),
+    };
+    let grants = grants(policy, service);
+    format!(
+        "{service}: {}, {state}, granted by {grants}",
+        socket.display()
+    )
+}
+
+/// The entries that grant a service to somebody.
+fn grants(policy: &Policy, service: &ServiceName) -> String {
+    let entries = policy.entries().iter().enumerate();
+    let grants: Vec<String> = entries
+        .filter(|(_, entry)| entry.grants(service))
+        .map(|(number, _)| format!("allow[{number}]"))
+        .collect();
+    match grants.as_slice() {
+        [] => "nobody".to_owned(),
+        grants => grants.join(", "),
+    }
+}
+
+fn user(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("{} (uid {uid})", user.name),
+        Ok(None) | Err(_) => format!("uid {uid}"),
+    }
+}
+
+/// What a scrape gave, or why it failed.
+async fn probed(
+    upstream: &Upstream,
+    service: &ServiceName,
+    limits: &Limits,
+) -> Result<String, String> {
+    match scrape::probe(upstream, service, limits).await {
+        Ok(probed) => Ok(format!(
+            "; probe: status 200, {} bytes in {:.3} s",
+            probed.bytes,
+            probed.duration.as_secs_f64()
+        )),
+        Err(refused) => Err(format!("; probe failed: {}", shown(&refused))),
+    }
+}
