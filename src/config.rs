@@ -88,8 +88,20 @@ pub struct Tls {
     pub client_ca_file: Given<PathBuf>,
     /// CRLs (PEM or DER). With any, the status of every certificate in a chain must be known.
     pub client_crl_files: Vec<Given<PathBuf>>,
+    /// What becomes of the certificates of a CA whose CRL has run out.
+    pub expired_crls: ExpiredCrls,
     /// The oldest TLS version that is spoken.
     pub min_version: TlsVersion,
+}
+
+/// What becomes of the certificates of a CA whose CRL has run out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredCrls {
+    /// They are refused: nobody says any more that they are good.
+    #[default]
+    Refuse,
+    /// The old list goes on to be asked, and who was revoked since is let in.
+    UnsafeAccept,
 }
 
 /// A version of TLS.
@@ -113,6 +125,8 @@ pub struct Service {
     pub params: Vec<String>,
     /// The uid that must own the socket and answer on it.
     pub owner: Option<u32>,
+    /// Labels of its targets: for whoever discovers them.
+    pub labels: BTreeMap<String, String>,
     /// The longest that a scrape of it may take, and its timeout when the scraper names none.
     pub timeout: Option<Duration>,
     /// Bytes of its answer's body.
@@ -130,6 +144,7 @@ impl Service {
             path: Self::DEFAULT_PATH.to_owned(),
             params: Vec::new(),
             owner: None,
+            labels: BTreeMap::new(),
             timeout: None,
             max_body: limits.response_body,
             max_concurrent: limits.scrapes_per_service,

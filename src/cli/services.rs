@@ -1,5 +1,6 @@
 //! `aegis services`: what is there to scrape now, and whom it is granted to.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -48,7 +49,8 @@ pub(super) fn services(which: Which) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for offered in offers {
-        let mut line = listed(&offered, &config.policy);
+        let labels = &upstream.settings(&offered.service).labels;
+        let mut line = listed(&offered, labels, &config.policy);
         if let Some(runtime) = &probes {
             let probing = probed(&upstream, &offered.service, &config.limits);
             match runtime.block_on(probing) {
@@ -68,7 +70,7 @@ pub(super) fn services(which: Which) -> ExitCode {
 }
 
 /// One line on a service: its name, its socket, the socket's owner, and who may scrape it.
-fn listed(offered: &Offered, policy: &Policy) -> String {
+fn listed(offered: &Offered, labels: &BTreeMap<String, String>, policy: &Policy) -> String {
     let Offered {
         service,
         socket,
@@ -81,8 +83,12 @@ fn listed(offered: &Offered, policy: &Policy) -> String {
         Err(refused) => format!("unusable, {}", shown(refused)),
     };
     let grants = grants(policy, service);
+    let labels = labels
+        .iter()
+        .map(|(name, value)| format!(", {name}={value:?}"));
+    let labels: String = labels.collect();
     format!(
-        "{service}: {}, {state}, granted by {grants}",
+        "{service}: {}, {state}, granted by {grants}{labels}",
         socket.display()
     )
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::fault::{Fault, Given};
 use super::limits::Limits;
 use super::section::Section;
-use super::{Config, Log, LogFormat, LogLevel, Tls, TlsVersion, services};
+use super::{Config, ExpiredCrls, Log, LogFormat, LogLevel, Tls, TlsVersion, services};
 use crate::networks::{Network, Networks};
 use crate::origin::Origin;
 use crate::policy::{Entry, Policy};
@@ -23,7 +23,7 @@ pub(super) fn config(
         value: PathBuf::from(DEFAULT_SOCKET_DIR),
         origin: Origin::Unset,
     });
-    let tls = tls(written.table("tls", faults), faults);
+    let tls = tls(written.table("tls", faults), &mut warnings, faults);
     let policy = policy(written.tables("allow", faults), &mut warnings, faults);
     let limits = Limits::read(written.table("limits", faults), faults);
     let services = written.table("services", faults);
@@ -68,7 +68,7 @@ fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<SocketAdd
     parse_all(given, "listen", parse, faults)
 }
 
-fn tls(mut section: Section, faults: &mut Vec<Fault>) -> Option<Tls> {
+fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>) -> Option<Tls> {
     let cert_file = required_path(&mut section, "cert_file", "--tls-cert", faults);
     let key_file = required_path(&mut section, "key_file", "--tls-key", faults);
     let client_ca_file = required_path(&mut section, "client_ca_file", "--client-ca", faults);
@@ -76,6 +76,16 @@ fn tls(mut section: Section, faults: &mut Vec<Fault>) -> Option<Tls> {
         .texts("client_crl_files", faults)
         .map(|files| files.value.into_iter().map(resolved).collect())
         .unwrap_or_default();
+    let expired_crls = match section.flag("unsafe_accept_expired_crls", faults) {
+        true => ExpiredCrls::UnsafeAccept,
+        false => ExpiredCrls::Refuse,
+    };
+    if expired_crls == ExpiredCrls::UnsafeAccept {
+        warnings.push(
+            "tls.unsafe_accept_expired_crls: whoever was revoked after a CRL ran out is let in"
+                .to_owned(),
+        );
+    }
     let min_version = choice(&mut section, "min_version", TLS_VERSIONS, faults);
     section.finish(faults);
     Some(Tls {
@@ -83,6 +93,7 @@ fn tls(mut section: Section, faults: &mut Vec<Fault>) -> Option<Tls> {
         key_file: key_file?,
         client_ca_file: client_ca_file?,
         client_crl_files,
+        expired_crls,
         min_version,
     })
 }

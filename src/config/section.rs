@@ -26,6 +26,7 @@ pub(crate) struct Section {
 #[derive(Debug)]
 pub(crate) enum Value {
     Text(String),
+    Truth(bool),
     Whole(i64),
     List(Vec<(Origin, Value)>),
     Table(Section),
@@ -37,6 +38,7 @@ impl Value {
     fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
+            Self::Truth(_) => "a boolean",
             Self::Whole(_) => "a number",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
@@ -108,6 +110,18 @@ impl Section {
         as_text(&self.key(key), origin, value, faults)
     }
 
+    /// Takes a boolean; one that is not there is false.
+    pub(crate) fn flag(&mut self, key: &'static str, faults: &mut Vec<Fault>) -> bool {
+        let Some((origin, value)) = self.take(key) else {
+            return false;
+        };
+        let Value::Truth(truth) = value else {
+            faults.push(wrong_kind(&origin, &self.key(key), "true or false", &value));
+            return false;
+        };
+        truth
+    }
+
     /// Takes a list of strings.
     pub(crate) fn texts(
         &mut self,
@@ -177,6 +191,16 @@ impl Section {
             tables.push(section);
         }
         tables
+    }
+
+    /// Takes every string in this table, whatever its key.
+    pub(crate) fn all_texts(&mut self, faults: &mut Vec<Fault>) -> Vec<(String, Given<String>)> {
+        let mut texts = Vec::new();
+        for (key, (origin, value)) in std::mem::take(&mut self.entries) {
+            let name = self.key(&key);
+            texts.extend(as_text(&name, origin, value, faults).map(|text| (key, text)));
+        }
+        texts
     }
 
     /// Takes every table in this one, whatever its key, such as those below `[services]`.
@@ -291,7 +315,7 @@ impl Place<'_> {
                     .collect(),
             ),
             DeValue::Table(table) => Value::Table(self.section(path, value.span().start, table)),
-            DeValue::Boolean(_) => Value::Other("a boolean"),
+            DeValue::Boolean(truth) => Value::Truth(*truth),
             DeValue::Float(_) => Value::Other("a fraction"),
             DeValue::Datetime(_) => Value::Other("a date"),
         }

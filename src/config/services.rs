@@ -56,6 +56,7 @@ fn service(mut section: Section, limits: &Limits, faults: &mut Vec<Fault>) -> Se
         service.params = params.value.into_iter().map(|name| name.value).collect();
     }
     service.owner = owner(&mut section, faults);
+    service.labels = labels(section.table("labels", faults), faults);
     let timeout = section.text("timeout", faults);
     service.timeout = timeout.and_then(|given| {
         let read = limits::duration(&given.value);
@@ -98,6 +99,28 @@ fn socket(section: &mut Section, faults: &mut Vec<Fault>) -> Option<PathBuf> {
         ));
     }
     Some(socket.value)
+}
+
+/// Reads labels by the grammar of Prometheus; those that begin with `__` are its own.
+fn labels(mut section: Section, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (name, given) in section.all_texts(faults) {
+        let mut bytes = name.bytes();
+        let starts_well = bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+        let is_name = starts_well && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if is_name && !name.starts_with("__") {
+            labels.insert(name, given.value);
+        } else {
+            faults.push(Fault::new(
+                &given.origin,
+                section.key(&name),
+                "is not a label name; it has letters, digits and _, does not start with a digit nor with __",
+            ));
+        }
+    }
+    labels
 }
 
 /// Whether a text can stand in a request line as a path alone.

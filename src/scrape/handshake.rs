@@ -29,7 +29,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admit::{Admitted, Slot};
-use crate::config::{self, Fault, Limits, TlsVersion};
+use crate::config::{self, ExpiredCrls, Fault, Limits, TlsVersion};
 use crate::credentials::Credentials;
 use crate::identity::Identity;
 use crate::peer::Peer;
@@ -292,7 +292,12 @@ fn server_config(
         };
         Fault::new(&settings.key_file.origin, "tls.key_file", problem)
     })?;
-    let verifier = client_verifier(credentials.client_cas, credentials.client_crls, &provider);
+    let verifier = client_verifier(
+        credentials.client_cas,
+        credentials.client_crls,
+        settings.expired_crls,
+        &provider,
+    );
     let verifier = Arc::new(verifier.map_err(|error| {
         let file = &settings.client_ca_file;
         let problem = format!("{} cannot be used: {error}", file.value.display());
@@ -319,16 +324,20 @@ fn server_config(
 fn client_verifier(
     client_cas: RootCertStore,
     client_crls: Vec<CertificateRevocationListDer<'static>>,
+    expired_crls: ExpiredCrls,
     provider: &Arc<CryptoProvider>,
 ) -> Result<RequireClientAuth, VerifierBuilderError> {
-    WebPkiClientVerifier::builder_with_provider(Arc::new(client_cas), Arc::clone(provider))
-        // A scraper with a certificate of another CA would be hinted to send none, and would
-        // be refused for the wrong reason. Strangers need not learn the CA's name either.
-        .clear_root_hint_subjects()
-        .with_crls(client_crls)
-        .enforce_revocation_expiration()
-        .build()
-        .map(RequireClientAuth::over)
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(client_cas), Arc::clone(provider))
+            // A scraper with a certificate of another CA would be hinted to send none, and would
+            // be refused for the wrong reason. Strangers need not learn the CA's name either.
+            .clear_root_hint_subjects()
+            .with_crls(client_crls);
+    let builder = match expired_crls {
+        ExpiredCrls::Refuse => builder.enforce_revocation_expiration(),
+        ExpiredCrls::UnsafeAccept => builder,
+    };
+    builder.build().map(RequireClientAuth::over)
 }
 
 /// Which refusal a failed handshake is.

@@ -22,6 +22,7 @@ owner = "nobody-of-that-name"
 timeout = "soon"
 max_body = "1 apple"
 path = "metrics"
+labels = { team = 1, "1st" = "x", __name__ = "x" }
 [limits]
 connections = 0
 idle_timeout = 5
@@ -82,15 +83,21 @@ const FAULTS: &[(usize, &str)] = &[
         "services.node.path: \"metrics\" is not a path; write it as /metrics",
     ),
     (
-        21,
+        22,
         "limits.connections: \"0\" is not a whole number from 1 to",
     ),
-    (22, "limits.idle_timeout: must be a string, but is a number"),
-    (23, "limits.request_head: \"1GiB\" is out of range"),
+    (23, "limits.idle_timeout: must be a string, but is a number"),
+    (24, "limits.request_head: \"1GiB\" is out of range"),
     (
-        25,
+        26,
         "log.level: \"loud\" is not one of error, warn, info, debug",
     ),
+    (
+        20,
+        "services.node.labels.team: must be a string, but is a number",
+    ),
+    (20, "services.node.labels.1st: is not a label name"),
+    (20, "services.node.labels.__name__: is not a label name"),
 ];
 
 #[test]

@@ -12,6 +12,7 @@ mod harness;
 
 mod admit;
 mod handshake;
+mod revocation;
 mod route;
 mod authorize;
 mod upstream;

@@ -32,7 +32,7 @@ fn services_are_listed_with_their_sockets_owners_and_grants() {
     let entry = |services| allow(r#""10.0.0.1""#, r#""dns:a.org""#, services);
     world.settings.allow = entry(r#""team-*""#) + &entry(r#""node""#) + &entry(r#""team-a""#);
     world.settings.rest = format!(
-        "[services.away]\nsocket = {:?}\n[services.gone]\n[services.foreign]\nowner = 4294967\n",
+        "[services.away]\nsocket = {:?}\n[services.gone]\n[services.foreign]\nowner = 4294967\nlabels = {{ team = \"web\" }}\n",
         world.path("away.socket")
     );
     let _away = Service::answering(&world.path("away.socket"), Vec::new());
@@ -48,7 +48,7 @@ fn services_are_listed_with_their_sockets_owners_and_grants() {
         [
             "foreign: services/foreign.sock, unusable, stage=upstream reason=owner: ",
             &owner,
-            ", granted by nobody",
+            ", granted by nobody, team=\"web\"",
         ],
         [
             "gone: services/gone.sock, missing",

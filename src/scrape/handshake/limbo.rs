@@ -23,6 +23,7 @@ use serde_json::Value;
 use x509_parser::time::ASN1Time;
 
 use super::{client_verifier, refused_by_tls};
+use crate::config::ExpiredCrls;
 use crate::credentials::{crl, usable_ca};
 use crate::identity::Identity;
 use crate::refusal::Refusal;
@@ -59,7 +60,7 @@ fn chains_are_judged_as_they_should_be_but_for_those_listed() {
     assert_eq!(listed, BTreeMap::new(), "no such cases");
     // More would mean that the test had spoilt them.
     assert_eq!(badly_signed, BADLY_SIGNED);
-    assert_eq!(counts, [[82, 63], [13, 50]], "bad, good: refused, accepted");
+    assert_eq!(counts, [[83, 62], [13, 50]], "bad, good: refused, accepted");
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn the_certificate_of_a_server_is_refused_for_its_purpose_and_nothing_else() {
         }
     }
     assert_eq!(accepted, FOR_CLIENTS_TOO);
-    assert_eq!(refused_for_purpose, 107);
+    assert_eq!(refused_for_purpose, 106);
 }
 
 #[test]
@@ -186,8 +187,9 @@ impl Case {
         for crl in &self.crls {
             crl::summary(crl).map_err(at_load)?;
         }
-        let verifier = client_verifier(client_cas, self.crls.clone(), provider)
-            .map_err(|error| at_load(error.to_string()))?;
+        let verifier =
+            client_verifier(client_cas, self.crls.clone(), ExpiredCrls::Refuse, provider)
+                .map_err(|error| at_load(error.to_string()))?;
         let now = UnixTime::since_unix_epoch(self.now);
         verifier
             .verify_client_cert(&self.leaf, &self.intermediates, now)

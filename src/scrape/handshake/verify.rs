@@ -39,8 +39,14 @@ impl ClientCertVerifier for RequireClientAuth {
     ) -> Result<ClientCertVerified, Error> {
         // The search for a path tries every order of what a stranger sends: a few hundred
         // certificates, with names that all fit, keep it busy for seconds.
-        if intermediates.len() > MOST_INTERMEDIATES {
-            let why = TooManyIntermediates(intermediates.len());
+        let size = intermediates.iter().map(|certificate| certificate.len());
+        let size = size.sum::<usize>().saturating_add(end_entity.len());
+        let too_much = if intermediates.len() > MOST_INTERMEDIATES {
+            Some(TooMuch::Intermediates(intermediates.len()))
+        } else {
+            Some(TooMuch::Bytes(size)).filter(|_| size > LARGEST_CHAIN)
+        };
+        if let Some(why) = too_much {
             let why = CertificateError::Other(OtherError(Arc::new(why)));
             return Err(Error::InvalidCertificate(why));
         }
@@ -82,20 +88,32 @@ impl ClientCertVerifier for RequireClientAuth {
 /// Chains have one or two; each more multiplies what a stranger can make us compute.
 const MOST_INTERMEDIATES: usize = 4;
 
-#[derive(Debug)]
-struct TooManyIntermediates(usize);
+/// In bytes, of all certificates together. Five with long RSA keys have a third of it.
+const LARGEST_CHAIN: usize = 32 * 1024;
 
-impl fmt::Display for TooManyIntermediates {
+/// Why a chain is not looked at.
+#[derive(Debug)]
+enum TooMuch {
+    Bytes(usize),
+    Intermediates(usize),
+}
+
+impl fmt::Display for TooMuch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count) = self;
-        write!(
-            f,
-            "{count} certificates above the leaf; at most {MOST_INTERMEDIATES} are looked at"
-        )
+        match self {
+            Self::Bytes(size) => write!(
+                f,
+                "certificates of {size} bytes; at most {LARGEST_CHAIN} are looked at"
+            ),
+            Self::Intermediates(count) => write!(
+                f,
+                "{count} certificates above the leaf; at most {MOST_INTERMEDIATES} are looked at"
+            ),
+        }
     }
 }
 
-impl error::Error for TooManyIntermediates {}
+impl error::Error for TooMuch {}
 
 fn states_client_auth(leaf: &[u8]) -> bool {
     parse_x509_certificate(leaf).is_ok_and(|(_, certificate)| {
