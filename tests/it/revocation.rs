@@ -2,19 +2,30 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::handshake::stage;
-use crate::harness::World;
+use crate::harness::{World, answer};
 
 #[test]
 fn a_revoked_certificate_is_refused_and_others_of_the_same_ca_are_not() {
     let mut world = World::new();
-    world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let (good, bad) = (world.pki.client(), world.pki.client());
     let day = Duration::from_secs(24 * 3600);
-    std::fs::write(world.path("crl.pem"), world.pki.crl_revoking(&bad, day)).unwrap();
-    let stage = stage(world);
-    stage.refuses(Some(&bad), "revoked");
-    stage.admits(&good);
+    let pem = world.pki.crl_revoking(&bad, day);
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).unwrap();
+    std::fs::write(world.path("crl.pem"), &pem).unwrap();
+    std::fs::write(world.path("crl.der"), &der).unwrap();
+    for file in ["crl.pem", "crl.der"] {
+        world.settings.tls = format!("client_crl_files = [\"{file}\"]");
+        let service = world.service("node", answer("up 1\n"));
+        let aegis = world.start();
+        assert!(world.scraper(&aegis, Some(&bad)).try_get("/node").is_err());
+        aegis.refused("handshake", "revoked");
+        assert_eq!(service.connections(), 0, "{file}");
+        assert_eq!(world.scraper(&aegis, Some(&good)).get("/node").status, 200);
+    }
 }
 
 #[test]
