@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::pki::dns;
-use crate::harness::service::until_closed;
 use crate::harness::{Aegis, Connection, PATIENCE, PROMETHEUS, Pki, Service, World, allow, answer};
 
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -148,15 +147,19 @@ fn an_address_removed_by_reload_is_closed() {
 #[test]
 fn a_scrape_in_flight_that_nothing_admits_any_more_is_cut_soon_and_visibly() {
     let mut stage = stage();
-    let hung = Service::with(&stage.world.socket("hung"), until_closed);
-    stage
-        .prometheus
-        .send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
+    // It never answers and never hangs up: only aegis can end this scrape.
+    let hung = Service::with(&stage.world.socket("hung"), |_| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let request = b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n";
+    stage.prometheus.send(request).unwrap();
     hung.asked(1);
     stage.world.settings.allow = allow(r#""127.0.0.1""#, &format!(r#""dns:{OTHER}""#), r#""*""#);
     stage.reload();
-    assert!(stage.prometheus.answer(false).is_err());
+    let cut = stage.prometheus.answer(false).unwrap_err();
+    assert_eq!(cut.kind(), std::io::ErrorKind::UnexpectedEof, "{cut}");
     stage.aegis.refused("handshake", "identity");
     assert_eq!(stage.other.get("/node").unwrap().status, 200);
 }
@@ -220,6 +223,26 @@ fn a_folder_swapped_by_its_link_as_kubernetes_does_is_seen() {
     symlink("v2", stage.world.path("..data_tmp")).unwrap();
     fs::rename(stage.world.path("..data_tmp"), stage.world.path("..data")).unwrap();
     until_shown(&stage, &renewed.chain[0]);
+}
+
+#[test]
+fn sighup_reloads_though_no_file_has_changed() {
+    let stage = stage();
+    stage.aegis.signal(Signal::HUP);
+    stage.aegis.logged(RELOADED);
+}
+
+#[test]
+fn what_failed_is_tried_again_though_no_file_has_changed() {
+    let stage = stage();
+    let (here, gone) = (stage.world.path("services"), stage.world.path("gone"));
+    fs::rename(&here, &gone).unwrap();
+    stage.aegis.signal(Signal::HUP);
+    stage
+        .aegis
+        .logged(&["ERROR", "not reloaded", "services cannot be opened"]);
+    fs::rename(&gone, &here).unwrap();
+    stage.aegis.logged(RELOADED);
 }
 
 #[test]
