@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aegis::config::{Config, Limits, Overrides};
+use aegis::identity::Identity;
 use aegis::refusal::{Refusal, SeenAs};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::harness::aegis::{command, run};
 use crate::harness::{Aegis, Scraper, World, answer};
@@ -296,4 +299,27 @@ fn what_the_script_revokes_aegis_refuses() {
     assert_eq!(scraper("prometheus").get("/node").status, 404);
     assert!(scraper("leaver").try_get("/node").is_err());
     aegis.refused("handshake", "revoked");
+}
+
+#[test]
+fn the_documented_command_gives_the_pin_of_a_key() {
+    if !has_openssl() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pki = folder.path().join("pki");
+    generated(&pki, &["init"]);
+    let text = document("docs/certificates.md");
+    let command = text
+        .split("```")
+        .find_map(|block| block.strip_prefix("sh\n"));
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command.unwrap()).current_dir(&pki);
+    let pin = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    let leaf = CertificateDer::from_pem_file(pki.join("prometheus.pem")).unwrap();
+    let identity = Identity::from_leaf(&leaf).unwrap();
+    assert_eq!(
+        identity.key().to_string(),
+        format!("spki:sha256/{}", pin.trim())
+    );
 }
