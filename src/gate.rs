@@ -58,8 +58,7 @@ impl Gate {
 
     /// All that will hurt, by now.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        let expiries = self.expiries.iter().filter_map(Expiry::warning);
-        self.warnings.iter().cloned().chain(expiries)
+        self.warnings.iter().cloned().chain(self.expiring())
     }
 
     /// What has run out, or will before long.

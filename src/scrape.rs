@@ -64,16 +64,15 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         }
         let oldest = session.accepted + gate.limits.connection_age;
         let next = tokio::select! {
-            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint) => next,
+            biased;
+            // First: a request that comes together with another gate is judged by that one.
             _ = gates.changed() => continue,
+            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint) => next,
         };
         let asked = match next {
             Ok(Some(asked)) => asked,
             Ok(None) => break,
-            Err((refused, with)) => {
-                turn_down(&mut session, &refused, with, &gate, &endpoint).await;
-                break;
-            }
+            Err(no) => break turn_down(&mut session, no, &gate, &endpoint).await,
         };
         let afterwards = if Instant::now() >= oldest || endpoint.is_draining() {
             Afterwards::Close
@@ -83,7 +82,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         let service = asked.service.clone();
         let outcome = tokio::select! {
             biased;
-            outcome = request(&mut session, &mut heads, asked, afterwards, &endpoint) => outcome,
+            outcome = request(&mut session, &mut heads, (asked, afterwards), &gate, &endpoint) => outcome,
             refused = until_outlawed(&presented, &service, gates.clone()) => {
                 endpoint.turn_out(&presented, &refused);
                 Connection::Cut
@@ -165,12 +164,11 @@ enum Connection {
 async fn request(
     session: &mut Session,
     heads: &mut Heads,
-    asked: Asked,
-    afterwards: Afterwards,
+    (asked, afterwards): (Asked, Afterwards),
+    gate: &Gate,
     endpoint: &Endpoint,
 ) -> Connection {
     let begun = Instant::now();
-    let gate = endpoint.gate();
     let with = (asked.answer, afterwards);
     let presented = Arc::clone(&session.presented);
     let permit = match authorize::authorize(&presented, asked.service.clone(), &gate.policy) {
@@ -188,7 +186,7 @@ async fn request(
         heads,
         (&asked, afterwards),
         permit,
-        &gate,
+        gate,
         &endpoint.metrics,
         begun,
     )
@@ -295,12 +293,11 @@ async fn refuse(
 /// Answers a request that is not one, before the connection is closed.
 async fn turn_down(
     session: &mut Session,
-    refused: &Refused,
-    answer: AnswerWith,
+    (refused, answer): (Refused, AnswerWith),
     gate: &Gate,
     endpoint: &Endpoint,
 ) {
-    endpoint.note_refused(&session.presented, None, refused);
+    endpoint.note_refused(&session.presented, None, &refused);
     if refused.refusal.seen_as() != SeenAs::Closed {
         let with = (answer, Afterwards::Close);
         refuse(
