@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod flags;
+mod health;
 mod services;
 
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(question) => explain::explain(question),
         Command::Services(which) => services::services(which),
+        Command::Health(health) => health.run(),
     }
 }
 
@@ -46,7 +48,7 @@ struct Aegis {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 runtime failure, refused or failed probe, 2 usage, 78 configuration (every
+Exit codes: 0 done, 1 runtime failure, refused, unwell or failed probe, 2 usage, 78 configuration (every
 error is printed).";
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +61,8 @@ enum Command {
     Explain(explain::Question),
     /// List the services that are there now, and whom they are granted to
     Services(services::Which),
+    /// Ask a running aegis on its admin socket whether it is well
+    Health(health::Health),
 }
 
 /// Prints a command's report, and exits with its code unless nobody could read it.

@@ -31,6 +31,10 @@ pub struct Config {
     pub listen: Vec<Given<SocketAddr>>,
     /// The directory in which `NAME.sock` answers at `/NAME`.
     pub socket_dir: Given<PathBuf>,
+    /// The socket on which aegis speaks to its operator, if there is one.
+    pub admin: Option<AdminSocket>,
+    /// The address and port by which discovery names aegis, if not that which is asked.
+    pub advertise: Option<String>,
     /// Certificates, key, CA and CRLs, by their files.
     pub tls: Tls,
     /// Who may scrape what, from where.
@@ -54,18 +58,8 @@ impl Config {
     /// Every fault that was found, each with its file, line and key.
     pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let default = Path::new(Self::DEFAULT_FILE);
-        let file = match &overrides.config {
-            Some(path) => Some(path.as_path()),
-            // One that cannot be looked at is read all the same, to say why.
-            None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
-        };
-        let mut written = match file.map(|path| parse_file(path, &mut faults)) {
-            Some(Ok(section)) => section,
-            // All else would only be said to be missing.
-            Some(Err(fault)) => return Err(vec![fault]),
-            None => Section::empty(""),
-        };
+        // All else would only be said to be missing.
+        let mut written = written(overrides, &mut faults).map_err(|fault| vec![fault])?;
         let mut warnings = Vec::new();
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
         let config = read::config(written, warnings, &mut faults);
@@ -73,8 +67,34 @@ impl Config {
         config.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
+    /// Reads only where the admin socket is: whether `aegis serve` is well can be asked beside a
+    /// configuration that is broken by now.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it says of the admin socket cannot be understood.
+    pub fn admin_socket(overrides: &Overrides) -> Result<Option<PathBuf>, Vec<Fault>> {
+        let mut elsewhere = Vec::new();
+        let mut written = written(overrides, &mut elsewhere).map_err(|fault| vec![fault])?;
+        overrides.lay_over(&mut written, &mut elsewhere, &mut Vec::new());
+        let mut faults = Vec::new();
+        let admin = read::admin(&mut written, &mut faults);
+        match faults.is_empty() {
+            true => Ok(admin.map(|admin| admin.path.value)),
+            false => Err(faults),
+        }
+    }
+
     /// The file that is read when none is named.
     pub const DEFAULT_FILE: &str = "/etc/aegis/aegis.toml";
+}
+
+/// The socket on which aegis speaks to its operator in plain HTTP. Who may open it may ask.
+#[derive(Clone, Debug)]
+pub struct AdminSocket {
+    /// Where it is.
+    pub path: Given<PathBuf>,
+    /// The permission bits of its file.
+    pub mode: u32,
 }
 
 /// Certificates, key, CA and CRLs, by their files.
@@ -208,6 +228,8 @@ pub struct Overrides {
     pub allow_network: Vec<String>,
     /// `--allow-identity`
     pub allow_identity: Vec<String>,
+    /// `--admin-socket`
+    pub admin_socket: Option<String>,
     /// `--log-format`
     pub log_format: Option<String>,
     /// `--log-level`
@@ -222,6 +244,13 @@ impl Overrides {
             "socket_dir",
             "--socket-dir",
             self.socket_dir.as_ref(),
+        );
+
+        set_text(
+            written,
+            "admin_socket",
+            "--admin-socket",
+            self.admin_socket.as_ref(),
         );
 
         let mut tls = written.table("tls", faults);
@@ -288,6 +317,20 @@ fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[Strin
             .map(|text| (Origin::Flag(flag), Value::Text(text.clone())))
             .collect();
         section.set(key, flag, Value::List(items));
+    }
+}
+
+/// Reads what the file says, or nothing if there is none.
+fn written(overrides: &Overrides, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
+    let default = Path::new(Config::DEFAULT_FILE);
+    let file = match &overrides.config {
+        Some(path) => Some(path.as_path()),
+        // One that cannot be looked at is read all the same, to say why.
+        None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
+    };
+    match file {
+        Some(path) => parse_file(path, faults),
+        None => Ok(Section::empty("")),
     }
 }
 

@@ -17,7 +17,7 @@ use x509_parser::time::ASN1Time;
 use crate::config::{self, Fault, Given};
 pub(crate) use ca::usable_ca;
 use ca::{in_validity, parsed};
-pub use expiry::Expiry;
+pub use expiry::{Expiry, Role};
 
 /// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.
 #[derive(Debug)]
@@ -79,8 +79,7 @@ impl Loader {
                     if let Err(problem) = in_validity(&certificate, ASN1Time::now()) {
                         self.fault(file, KEY, &problem);
                     }
-                    self.expiries
-                        .push(Expiry::of("the server certificate", &certificate));
+                    self.expiries.push(Expiry::of(Role::Server, &certificate));
                 }
                 Ok(_) => {}
                 Err(problem) => self.fault(file, KEY, &problem),
@@ -118,7 +117,7 @@ impl Loader {
         for certificate in self.certificates(file, KEY) {
             match usable_ca(&certificate, ASN1Time::now()) {
                 Ok(ca) => {
-                    self.expiries.push(Expiry::of("the client CA", &ca));
+                    self.expiries.push(Expiry::of(Role::ClientCa, &ca));
                     if let Err(error) = store.add(certificate) {
                         self.fault(
                             file,

@@ -1,16 +1,21 @@
 //! The gate: what every request is decided by; and the endpoint that holds it.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Fault, Limits};
-use crate::credentials::{Credentials, Expiry};
+use crate::credentials::{Credentials, Expiry, Role};
 use crate::forecast;
 use crate::log::Sampler;
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics, Standing};
+use crate::outcomes::Outcomes;
 use crate::policy::Policy;
-use crate::scrape::{Handshake, Places, Upstream};
+use crate::scrape::{Handshake, NotForgotten, Places, Upstream};
+use crate::service::ServiceName;
+use crate::view::Shown;
 
 /// The immutable snapshot that a request is decided by.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Gate {
     pub upstream: Upstream,
     /// The bound of everything.
     pub limits: Limits,
+    /// The address and port by which discovery names aegis, if not that which is asked.
+    pub advertise: Option<String>,
     warnings: Vec<String>,
     expiries: Vec<Expiry>,
 }
@@ -51,6 +58,7 @@ impl Gate {
             handshake,
             upstream,
             limits: config.limits,
+            advertise: config.advertise,
             warnings,
             expiries,
         })
@@ -65,6 +73,25 @@ impl Gate {
     pub fn expiring(&self) -> impl Iterator<Item = String> {
         self.expiries.iter().filter_map(Expiry::warning)
     }
+
+    /// What runs out some day.
+    #[must_use]
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
+    }
+
+    /// Whether no scraper can believe the server's certificate any more.
+    #[must_use]
+    pub fn server_has_expired(&self) -> bool {
+        let server = self.soonest(Role::Server);
+        server.is_some_and(|server| server.left() < 0)
+    }
+
+    /// What of a role runs out first.
+    fn soonest(&self, role: Role) -> Option<&Expiry> {
+        let of_role = self.expiries.iter().filter(|expiry| expiry.role == role);
+        of_role.min_by_key(|expiry| expiry.at)
+    }
 }
 
 /// What all connections share.
@@ -73,19 +100,46 @@ pub struct Endpoint {
     gate: watch::Sender<Arc<Gate>>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
+    pub(crate) outcomes: Outcomes,
     pub(crate) sampler: Sampler,
+    last_reload: Mutex<LastReload>,
+    /// Whoever asks on the admin socket for a reload, and waits for what becomes of it.
+    reloads: mpsc::Sender<Waiting>,
+    addresses: Vec<SocketAddr>,
     drain: watch::Sender<bool>,
 }
 
+/// Whoever waits for a reload is told what was wrong, or nothing.
+pub(crate) type Waiting = oneshot::Sender<Vec<String>>;
+
+/// What became of the last reload; the start is the first.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When the configuration in force was read.
+    pub succeeded: SystemTime,
+    /// What is wrong with a newer one, which is not in force.
+    pub faults: Vec<String>,
+}
+
 impl Endpoint {
-    /// Makes an endpoint that decides by the gate.
-    #[must_use]
-    pub fn new(gate: Gate) -> Self {
+    /// Makes an endpoint at these addresses that decides by the gate.
+    pub(crate) fn new(
+        gate: Gate,
+        addresses: Vec<SocketAddr>,
+        reloads: mpsc::Sender<Waiting>,
+    ) -> Self {
         Self {
             gate: watch::Sender::new(Arc::new(gate)),
             places: Arc::default(),
             metrics: Metrics::default(),
+            outcomes: Outcomes::default(),
             sampler: Sampler::default(),
+            last_reload: Mutex::new(LastReload {
+                succeeded: SystemTime::now(),
+                faults: Vec::new(),
+            }),
+            reloads,
+            addresses,
             drain: watch::Sender::new(false),
         }
     }
@@ -102,8 +156,73 @@ impl Endpoint {
     }
 
     /// Decides by another gate from now on, open connections included.
-    pub fn replace(&self, gate: Gate) {
+    pub(crate) fn replace(&self, gate: Gate) {
         self.gate.send_replace(Arc::new(gate));
+        self.metrics.reloaded();
+        let mut last = self.lock_last_reload();
+        last.succeeded = SystemTime::now();
+        last.faults.clear();
+    }
+
+    /// Keeps the gate, and notes what is wrong with what was to take its place.
+    pub(crate) fn keep(&self, faults: Vec<String>) {
+        self.metrics.reload_failed();
+        self.lock_last_reload().faults = faults;
+    }
+
+    /// What became of the last reload.
+    #[must_use]
+    pub fn last_reload(&self) -> LastReload {
+        self.lock_last_reload().clone()
+    }
+
+    fn lock_last_reload(&self) -> MutexGuard<'_, LastReload> {
+        let last = self.last_reload.lock();
+        last.unwrap_or_else(|held| held.into_inner())
+    }
+
+    /// Asks for a reload, and says what was wrong; `None` if too many wait for one already.
+    pub(crate) async fn reload(&self) -> Option<Vec<String>> {
+        let (waiting, told) = oneshot::channel();
+        self.reloads.try_send(waiting).ok()?;
+        told.await.ok()
+    }
+
+    /// Aegis's own metrics.
+    pub(crate) fn own_metrics(&self, accept: Option<&str>) -> Shown {
+        let gate = self.gate();
+        let soonest = |role| gate.soonest(role).map(|expiry| expiry.at);
+        let standing = Standing {
+            services: gate.upstream.with_socket(),
+            most_connections: gate.limits.connections,
+            server_not_after: soonest(Role::Server),
+            client_ca_not_after: soonest(Role::ClientCa),
+            crl_next_update: soonest(Role::Crl),
+        };
+        let format = Format::for_accept(accept);
+        Shown {
+            status: 200,
+            content_type: format.content_type(),
+            browsers: None,
+            text: self.metrics.text(&standing, format),
+        }
+    }
+
+    /// Forgets a service that vanished, with its metrics.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn forget(&self, service: &ServiceName) -> Result<(), NotForgotten> {
+        self.gate().upstream.forget(service)?;
+        self.metrics.forget(service);
+        self.outcomes.forget(service);
+        Ok(())
+    }
+
+    /// The first address that is listened on.
+    pub(crate) fn address(&self) -> String {
+        let first = self.addresses.first();
+        first.map(ToString::to_string).unwrap_or_default()
     }
 
     /// Begins to drain: no new connections, no new requests.

@@ -84,6 +84,12 @@ impl Identity {
         }
     }
 
+    /// When the leaf runs out, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
     /// Whether the leaf has expired by the given time, in seconds since the Unix epoch.
     #[must_use]
     pub fn has_expired(&self, now: i64) -> bool {

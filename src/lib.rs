@@ -31,6 +31,7 @@ pub mod networks;
 pub mod identity;
 pub mod service;
 pub mod refusal;
+pub mod view;
 pub mod escaped;
 pub mod origin;
 
@@ -38,13 +39,16 @@ pub mod config;
 pub mod credentials;
 pub mod policy;
 pub mod metrics;
+pub mod outcomes;
 pub mod log;
 
 pub mod scrape;
 
 pub(crate) mod forecast;
 pub mod gate;
+pub(crate) mod views;
 pub mod listen;
+pub(crate) mod admin;
 pub(crate) mod reload;
 pub mod run;
 

@@ -1,11 +1,14 @@
 //! Aegis's own metrics. Labels come only from enums and from services that are there.
 
-use std::fmt;
+mod clients;
+mod exposition;
+mod labels;
+mod next_update;
+mod process;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,6 +17,12 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::refusal::Refusal;
 use crate::service::ServiceName;
+use clients::Clients;
+pub(crate) use clients::ConnectedClient;
+pub use exposition::Format;
+use labels::{Build, ByReason, ByRole, ByService, ByServiceAndReason, Role, Service, THIS_BUILD};
+use next_update::NextUpdate;
+use process::Process;
 
 /// Counts what happens, for `GET /metrics`.
 #[derive(Debug)]
@@ -22,6 +31,7 @@ pub struct Metrics {
     connections: Gauge<i64, AtomicI64>,
     accepted: Counter,
     handshakes: Histogram,
+    clients: Clients,
     panics: Counter,
     reload_succeeded: Gauge<i64, AtomicI64>,
     reload_time: Gauge<f64, AtomicU64>,
@@ -31,15 +41,35 @@ pub struct Metrics {
     failures: Family<ByServiceAndReason, Counter>,
     durations: Family<ByService, Histogram, fn() -> Histogram>,
     bytes: Family<ByService, Counter>,
+    services: Gauge<i64, AtomicI64>,
+    most_connections: Gauge<i64, AtomicI64>,
+    not_after: Family<ByRole, Gauge<i64, AtomicI64>>,
+    next_update: NextUpdate,
+}
+
+/// What is so at the moment that metrics are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Services that have a socket.
+    pub services: usize,
+    /// The most connections that may be open.
+    pub most_connections: usize,
+    /// When the server's certificate runs out, in seconds since the Unix epoch.
+    pub server_not_after: Option<i64>,
+    /// When the first client CA runs out.
+    pub client_ca_not_after: Option<i64>,
+    /// When the first CRL runs out.
+    pub crl_next_update: Option<i64>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("aegis"),
+            registry: Registry::default(),
             connections: Gauge::default(),
             accepted: Counter::default(),
             handshakes: seconds(),
+            clients: Clients::default(),
             panics: Counter::default(),
             reload_succeeded: Gauge::default(),
             reload_time: Gauge::default(),
@@ -49,24 +79,34 @@ impl Default for Metrics {
             failures: Family::default(),
             durations: Family::new_with_constructor(seconds),
             bytes: Family::default(),
+            services: Gauge::default(),
+            most_connections: Gauge::default(),
+            not_after: Family::default(),
+            next_update: NextUpdate::default(),
         };
-        metrics.register();
-        metrics.register_reloads();
+        let mut registry = Registry::default();
+        metrics.register_connections(registry.sub_registry_with_prefix("aegis"));
+        metrics.register_scrapes(registry.sub_registry_with_prefix("aegis"));
+        metrics.register_state(registry.sub_registry_with_prefix("aegis"));
+        let process = registry.sub_registry_with_prefix("process");
+        process.register_collector(Box::new(Process::started_now()));
+        metrics.registry = registry;
         metrics.reloaded();
         metrics
     }
 }
 
 impl Metrics {
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        let build = Family::<Build, Gauge>::default();
-        build.get_or_create(&THIS_BUILD).set(1);
-        registry.register("build_info", "The version of aegis", build);
+    fn register_connections(&self, registry: &mut Registry) {
         registry.register(
             "connections",
             "Connections that are open",
             self.connections.clone(),
+        );
+        registry.register(
+            "connections_max",
+            "Connections that may be open at once: limits.connections",
+            self.most_connections.clone(),
         );
         registry.register(
             "connections_accepted",
@@ -75,7 +115,7 @@ impl Metrics {
         );
         registry.register(
             "connections_refused",
-            "Connections closed before their scraper had proved who it is",
+            "Connections closed before their scraper had proved who it is, or when it was admitted no longer",
             self.refused_connections.clone(),
         );
         registry.register(
@@ -89,6 +129,9 @@ impl Metrics {
             Unit::Seconds,
             self.handshakes.clone(),
         );
+    }
+
+    fn register_scrapes(&self, registry: &mut Registry) {
         registry.register("scrapes", "Scrapes that were granted", self.scrapes.clone());
         registry.register(
             "scrape_failures",
@@ -108,14 +151,22 @@ impl Metrics {
             self.bytes.clone(),
         );
         registry.register(
-            "panics",
-            "Tasks that ended in a panic: a bug of aegis",
-            self.panics.clone(),
+            "services",
+            "Services that have a socket now",
+            self.services.clone(),
         );
     }
 
-    fn register_reloads(&mut self) {
-        let registry = &mut self.registry;
+    fn register_state(&self, registry: &mut Registry) {
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&THIS_BUILD).set(1);
+        registry.register("build_info", "The version of aegis", build);
+        registry.register(
+            "tls_certificate_not_after_timestamp_seconds",
+            "When the first certificate of a role runs out, in seconds since the Unix epoch; of clients, those that are connected",
+            self.not_after.clone(),
+        );
+        registry.register_collector(Box::new(self.next_update.clone()));
         registry.register(
             "config_last_reload_successful",
             "1 if the configuration could be read the last time, 0 if an older one is in force",
@@ -126,19 +177,60 @@ impl Metrics {
             "When the configuration in force was read, in seconds since the Unix epoch",
             self.reload_time.clone(),
         );
+        registry.register(
+            "panics",
+            "Tasks that ended in a panic: a bug of aegis",
+            self.panics.clone(),
+        );
     }
 
-    /// The metrics as text, and its content type.
+    /// The metrics as text.
     #[must_use]
-    pub fn text(&self) -> (&'static str, String) {
-        let mut text = String::new();
-        // Writing to a string cannot fail; a text without its end would be refused as cut off.
-        let written = encode(&mut text, &self.registry);
-        debug_assert!(written.is_ok());
-        (
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            text,
-        )
+    pub fn text(&self, standing: &Standing, format: Format) -> String {
+        self.services.set(count(standing.services));
+        self.most_connections.set(count(standing.most_connections));
+        let roles = [
+            (Role::Server, standing.server_not_after),
+            (Role::ClientCa, standing.client_ca_not_after),
+            (Role::Client, self.clients.soonest()),
+        ];
+        for (role, not_after) in roles {
+            match not_after {
+                Some(time) => {
+                    self.not_after.get_or_create(&ByRole { role }).set(time);
+                }
+                // A time that is not there has no series: 0 would be a time long ago.
+                None => {
+                    self.not_after.remove(&ByRole { role });
+                }
+            }
+        }
+        self.next_update.set(standing.crl_next_update);
+        format.written(&self.registry)
+    }
+
+    /// Forgets a service, until it is scraped again.
+    pub(crate) fn forget(&self, service: &ServiceName) {
+        let by_service = ByService {
+            service: Service(service.clone()),
+        };
+        self.scrapes.remove(&by_service);
+        self.durations.remove(&by_service);
+        self.bytes.remove(&by_service);
+        for refusal in Refusal::ALL {
+            let ByReason { stage, reason } = (*refusal).into();
+            let Service(service) = by_service.service.clone();
+            self.failures.remove(&ByServiceAndReason {
+                service: Service(service),
+                stage,
+                reason,
+            });
+        }
+    }
+
+    /// Counts the certificate of a scraper for as long as it is connected.
+    pub(crate) fn client_connected(&self, not_after: i64) -> ConnectedClient {
+        self.clients.connected(not_after)
     }
 
     /// Counts a connection as open for as long as the guard lives.
@@ -215,52 +307,11 @@ impl Drop for OpenConnection {
     }
 }
 
+fn count(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
+}
+
 /// From a quick scrape on a local socket to the longest default timeout.
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0])
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-}
-
-const THIS_BUILD: Build = Build {
-    version: env!("CARGO_PKG_VERSION"),
-};
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    stage: &'static str,
-    reason: &'static str,
-}
-
-impl From<Refusal> for ByReason {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            stage: refusal.stage().name(),
-            reason: refusal.reason(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByService {
-    service: Service,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByServiceAndReason {
-    service: Service,
-    stage: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Service(ServiceName);
-
-impl EncodeLabelValue for Service {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        self.0.as_str().encode(encoder)
-    }
 }

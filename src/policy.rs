@@ -39,6 +39,17 @@ impl Policy {
             .find_map(|entry| entry.admits(peer, identity))
     }
 
+    /// The entries that admit this identity from this peer, each by its place and where it was
+    /// written.
+    #[must_use]
+    pub fn admitting(&self, peer: &Peer, identity: &Identity) -> Vec<String> {
+        let entries = self.entries.iter().enumerate();
+        entries
+            .filter(|(_, entry)| entry.admits(peer, identity).is_some())
+            .map(|(number, entry)| format!("allow[{number}] ({})", entry.origin))
+            .collect()
+    }
+
     /// Decides one request of one scraper for one service.
     ///
     /// # Errors

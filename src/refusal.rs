@@ -1,5 +1,7 @@
 //! Every way in which aegis says no: the single source of status, peer text, log reason and label.
 
+mod remedy;
+
 use std::fmt;
 
 use crate::escaped::Escaped;

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Fault, Log, Overrides};
-use crate::gate::{Endpoint, Gate};
+use crate::gate::{Endpoint, Gate, Waiting};
 use crate::listen;
 
 /// Watches what the configuration was made from.
@@ -27,7 +28,9 @@ pub(crate) struct Reloader {
     watched: Watched,
     settled: Settled,
     /// What was said of the last try, if that failed.
-    complaint: Option<String>,
+    complaint: Option<Vec<String>>,
+    /// Whoever asks for a reload on the admin socket.
+    wishes: mpsc::Receiver<Waiting>,
     /// When it was last said what runs out.
     reminded: Instant,
 }
@@ -36,13 +39,16 @@ pub(crate) struct Reloader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Settled {
     listen: Vec<SocketAddr>,
+    admin: Option<(PathBuf, u32)>,
     log: Log,
 }
 
 impl Settled {
     fn of(config: &Config) -> Self {
+        let admin = config.admin.as_ref();
         Self {
             listen: config.listen.iter().map(|given| given.value).collect(),
+            admin: admin.map(|admin| (admin.path.value.clone(), admin.mode)),
             log: config.log,
         }
     }
@@ -50,13 +56,18 @@ impl Settled {
 
 impl Reloader {
     /// Begins to watch, before the files are read.
-    pub(crate) fn new(overrides: &Overrides, config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(
+        overrides: &Overrides,
+        config: &Config,
+        wishes: mpsc::Receiver<Waiting>,
+    ) -> io::Result<Self> {
         Ok(Self {
             overrides: overrides.clone(),
             hangup: signal(SignalKind::hangup())?,
             watched: Watched::of(overrides, config),
             settled: Settled::of(config),
             complaint: None,
+            wishes,
             reminded: Instant::now(),
         })
     }
@@ -64,8 +75,13 @@ impl Reloader {
     /// Reloads on SIGHUP and on changes, for ever.
     pub(crate) async fn run(&mut self, endpoint: &Endpoint) -> Infallible {
         loop {
+            let mut waiting = None;
             let told = tokio::select! {
                 _ = self.hangup.recv() => true,
+                Some(wish) = self.wishes.recv() => {
+                    waiting = Some(wish);
+                    true
+                }
                 () = sleep(LOOK_EVERY) => false,
             };
             if self.reminded.elapsed() >= REMIND_EVERY {
@@ -79,6 +95,10 @@ impl Reloader {
             if told || changed || self.complaint.is_some() {
                 self.reload(endpoint, told);
             }
+            if let Some(waiting) = waiting {
+                // Whoever has left in the meantime finds it in the log.
+                drop(waiting.send(self.complaint.clone().unwrap_or_default()));
+            }
         }
     }
 
@@ -91,13 +111,11 @@ impl Reloader {
                 }
                 listen::make_room(&gate.limits);
                 endpoint.replace(gate);
-                endpoint.metrics.reloaded();
                 info!("reloaded");
             }
             Err(faults) => {
-                endpoint.metrics.reload_failed();
                 let complaint: Vec<String> = faults.iter().map(Fault::to_string).collect();
-                let complaint = complaint.join("\n");
+                endpoint.keep(complaint.clone());
                 // Once, until something else is wrong: it is tried again every second.
                 if told || self.complaint.as_ref() != Some(&complaint) {
                     for fault in &faults {
@@ -115,7 +133,7 @@ impl Reloader {
         let gate = Gate::build(config, Some(&endpoint.gate()))?;
         if settled != self.settled {
             warn!(
-                "listen, log.format and log.level change only by a restart; the rest is reloaded"
+                "listen, admin_socket, log.format and log.level change only by a restart; the rest is reloaded"
             );
         }
         self.settled = settled;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
+use crate::admin::{self, AdminListener};
 use crate::config::{Config, Fault, Overrides};
 use crate::gate::{Endpoint, Gate};
 use crate::listen::{self, Listeners, reap};
@@ -65,13 +67,16 @@ impl fmt::Display for Ended {
 async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended> {
     // Before anybody can connect: from here on a signal drains instead of killing.
     let mut signals = Signals::new().map_err(Ended::System)?;
-    let mut reloader = Reloader::new(overrides, &config).map_err(Ended::System)?;
-    let listen = config.listen.clone();
+    let (reloads, wishes) = mpsc::channel(RELOADS_WAITING);
+    let mut reloader = Reloader::new(overrides, &config, wishes).map_err(Ended::System)?;
+    let (listen, admin) = (config.listen.clone(), config.admin.clone());
     let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
     }
     let listeners = Listeners::bind(&listen).map_err(Ended::Unbound)?;
+    let admin = admin.map(|socket| AdminListener::bind(&socket)).transpose();
+    let admin = admin.map_err(|fault| Ended::Unbound(vec![fault]))?;
     listen::make_room(&gate.limits);
     // The first use of the random generator takes tens of milliseconds: not in a handshake.
     let random = aws_lc_rs::default_provider()
@@ -79,16 +84,13 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
         .fill(&mut [0; 32]);
     random.map_err(|_| Ended::System(io::Error::other("no random numbers")))?;
 
-    let addresses: Vec<String> = listeners
-        .addresses()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let addresses = listeners.addresses();
+    let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
-    let endpoint = Arc::new(Endpoint::new(gate));
+    let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        listen = addresses.join(" "),
+        listen = listen.join(" "),
         services,
         "ready"
     );
@@ -100,6 +102,7 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
             serving.await
         }
         never = reloader.run(&endpoint) => match never {},
+        never = admin::serve(admin.as_ref(), &endpoint) => match never {},
     };
     drain(&mut connections, &mut signals, &endpoint).await
 }
@@ -127,6 +130,9 @@ async fn drain(
     }
     Ok(())
 }
+
+/// More at once are no more than one.
+const RELOADS_WAITING: usize = 8;
 
 struct Signals {
     terminate: Signal,

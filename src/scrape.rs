@@ -7,6 +7,7 @@ mod authorize;
 mod upstream;
 mod respond;
 mod record;
+mod operator;
 mod explain;
 mod probe;
 
@@ -15,24 +16,25 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::debug;
 
 use crate::config::{Limits, Service};
 use crate::escaped::Escaped;
 use crate::gate::{Endpoint, Gate};
-use crate::metrics::Metrics;
 use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused, SeenAs, Stage};
 use crate::service::ServiceName;
+use crate::view::View;
+use crate::views::{self, Viewer};
 pub use admit::{Admitted, Places, admit};
 pub use explain::{Explained, Shows, explain};
 use handshake::Presented;
 pub use handshake::{Handshake, Session};
+pub(crate) use operator::operator;
 pub use probe::{Probed, probe};
 use record::Scraped;
 use respond::{Failed, Reveal, Scraper, ServiceRequest};
-use route::{Afterwards, AnswerWith, Asked, Heads, NextHead};
-pub use upstream::{Offered, Upstream};
+use route::{Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted};
+pub use upstream::{NotForgotten, Offered, Upstream};
 
 /// Serves one admitted connection: a handshake, then one request after the other, each judged
 /// by the gate of its moment.
@@ -48,9 +50,8 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         },
         () = endpoint.draining() => return,
     };
-    endpoint.metrics.handshake_done(begun.elapsed());
     let presented = Arc::clone(&session.presented);
-    debug!(%peer, identity = presented.identity.shown(), "connected");
+    let _connected = endpoint.note_connected(&presented, begun.elapsed());
 
     let mut heads = Heads::default();
     loop {
@@ -79,11 +80,11 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         } else {
             asked.afterwards
         };
-        let service = asked.service.clone();
+        let wanted = asked.wanted.clone();
         let outcome = tokio::select! {
             biased;
             outcome = request(&mut session, &mut heads, (asked, afterwards), &gate, &endpoint) => outcome,
-            refused = until_outlawed(&presented, &service, gates.clone()) => {
+            refused = until_outlawed(&presented, &wanted, gates.clone()) => {
                 endpoint.turn_out(&presented, &refused);
                 Connection::Cut
             }
@@ -125,7 +126,7 @@ async fn next_request(
 /// still take.
 async fn until_outlawed(
     presented: &Presented,
-    service: &ServiceName,
+    wanted: &Wanted,
     mut gates: watch::Receiver<Arc<Gate>>,
 ) -> Refused {
     loop {
@@ -137,9 +138,12 @@ async fn until_outlawed(
         let judged = gate
             .handshake
             .judge(presented, &gate.policy)
-            .and_then(|()| {
-                let permit = authorize::authorize(presented, service.clone(), &gate.policy);
-                permit.map_err(Refused::from)
+            .and_then(|()| match wanted {
+                Wanted::View(_) => Ok(()),
+                Wanted::Service(service) => {
+                    let permit = authorize::authorize(presented, service.clone(), &gate.policy);
+                    permit.map(drop).map_err(Refused::from)
+                }
             });
         if let Err(refused) = judged {
             sleep(GRACE).await;
@@ -160,7 +164,7 @@ enum Connection {
     Cut,
 }
 
-/// Serves one request: authorize, connect, pass the answer on.
+/// Serves one request.
 async fn request(
     session: &mut Session,
     heads: &mut Heads,
@@ -168,14 +172,62 @@ async fn request(
     gate: &Gate,
     endpoint: &Endpoint,
 ) -> Connection {
+    match asked.wanted.clone() {
+        Wanted::Service(service) => {
+            let with = (&asked, afterwards);
+            request_for_service(session, heads, with, &service, gate, endpoint).await
+        }
+        Wanted::View(view) => {
+            request_for_view(session, (&asked, afterwards), view, gate, endpoint).await
+        }
+    }
+}
+
+/// Shows what aegis says of itself, as far as it concerns this scraper.
+async fn request_for_view(
+    session: &mut Session,
+    (asked, afterwards): (&Asked, Afterwards),
+    view: View,
+    gate: &Gate,
+    endpoint: &Endpoint,
+) -> Connection {
+    let presented = Arc::clone(&session.presented);
+    let with = (asked.answer, afterwards);
+    if presented.has_expired() {
+        let refusal = Refusal::Expired;
+        endpoint.note_refused(&presented, None, &refusal.into());
+        return refuse(session, refusal, Reveal::Nothing, with, &gate.limits).await;
+    }
+    let viewer = Viewer::Scraper {
+        peer: &presented.peer,
+        identity: &presented.identity,
+        reached: session.reached,
+    };
+    let shown = views::show(view, &viewer, asked.accept.as_deref(), gate, endpoint);
+    endpoint.note_shown(&presented, view, &shown);
+    match respond::own(&mut session.stream, shown, with, &gate.limits).await {
+        Ok(_) => Connection::Whole,
+        Err(_) => Connection::Cut,
+    }
+}
+
+/// Serves one request for a service: authorize, connect, pass the answer on.
+async fn request_for_service(
+    session: &mut Session,
+    heads: &mut Heads,
+    (asked, afterwards): (&Asked, Afterwards),
+    service: &ServiceName,
+    gate: &Gate,
+    endpoint: &Endpoint,
+) -> Connection {
     let begun = Instant::now();
     let with = (asked.answer, afterwards);
     let presented = Arc::clone(&session.presented);
-    let permit = match authorize::authorize(&presented, asked.service.clone(), &gate.policy) {
+    let permit = match authorize::authorize(&presented, service.clone(), &gate.policy) {
         Ok(permit) => permit,
         Err(refusal) => {
             let refused = refusal.into();
-            endpoint.note_refused(&presented, Some(&asked.service), &refused);
+            endpoint.note_refused(&presented, Some(service), &refused);
             return refuse(session, refusal, Reveal::Nothing, with, &gate.limits).await;
         }
     };
@@ -184,17 +236,17 @@ async fn request(
     let ended = scrape(
         session,
         heads,
-        (&asked, afterwards),
+        (asked, afterwards),
         permit,
         gate,
-        &endpoint.metrics,
+        endpoint,
         begun,
     )
     .await;
     let scraped = Scraped {
         identity: &identity,
         entry: &entry,
-        service: &asked.service,
+        service,
         duration: begun.elapsed(),
     };
     match ended {
@@ -224,7 +276,7 @@ async fn scrape(
     (asked, afterwards): (&Asked, Afterwards),
     permit: Permit,
     gate: &Gate,
-    metrics: &Metrics,
+    endpoint: &Endpoint,
     begun: Instant,
 ) -> Result<u64, Failed> {
     let Gate {
@@ -240,9 +292,10 @@ async fn scrape(
         target.map_err(|refusal| unseen(refusal.into()))
     };
     let with = (asked.answer, afterwards);
-    if asked.service.is_reserved() {
+    if permit.service().is_reserved() {
         target()?;
-        return respond::own(&mut session.stream, metrics.text(), with, limits).await;
+        let shown = endpoint.own_metrics(asked.accept.as_deref());
+        return respond::own(&mut session.stream, shown, with, limits).await;
     }
     let found = upstream.find(permit).map_err(unseen)?;
     // Only now: for a service that is not there, the answer must be that, whatever the query.

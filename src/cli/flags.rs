@@ -74,6 +74,10 @@ pub(super) struct Flags {
     )]
     allow_identity: Vec<String>,
 
+    /// Unix socket on which to answer the operator in plain HTTP [default: none]
+    #[arg(long, env = "AEGIS_ADMIN_SOCKET", value_name = "PATH")]
+    admin_socket: Option<String>,
+
     /// Form of log lines: text or json [default: text]
     #[arg(long, env = "AEGIS_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
@@ -95,6 +99,7 @@ impl From<Flags> for Overrides {
             client_crl: flags.client_crl,
             allow_network: flags.allow_network,
             allow_identity: flags.allow_identity,
+            admin_socket: flags.admin_socket,
             log_format: flags.log_format,
             log_level: flags.log_level,
         }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use nix::unistd::{Uid, User};
 use tokio::runtime;
 
 use super::flags::Flags;
-use super::{complain, say, shown};
+use super::{complain, misused, say, shown};
 use crate::config::{Config, Fault, Limits};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::run::Ended;
 use crate::scrape::{self, Offered, Upstream};
 use crate::service::ServiceName;
+use crate::views::{self, Target};
 
 #[derive(Args, Debug)]
 pub(super) struct Which {
@@ -22,8 +23,22 @@ pub(super) struct Which {
     #[arg(long)]
     probe: bool,
 
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "probe")]
+    format: Format,
+
     #[command(flatten)]
     flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line for each service
+    Text,
+    /// For file_sd: targets that are scraped through aegis
+    Sd,
+    /// For file_sd: the Unix sockets themselves, for a Prometheus from 3.15 or a vmagent here
+    SdUnix,
 }
 
 /// Needs no key and no certificate, so that whoever may see the sockets can ask.
@@ -40,7 +55,34 @@ pub(super) fn services(which: Which) -> ExitCode {
         Ok(opened) => opened,
         Err(faults) => return complain(&Ended::Configuration(faults)),
     };
-    let probes = match which.probe {
+    match which.format {
+        Format::Text => list(which.probe, &config, &upstream, offers),
+        Format::Sd => match reached_at(&config) {
+            Some(reached) => write_targets(Target::Aegis(&reached), &upstream),
+            None => misused(
+                &"it cannot be told by what address Prometheus reaches aegis; set advertise in the configuration",
+            ),
+        },
+        Format::SdUnix => write_targets(Target::Socket, &upstream),
+    }
+}
+
+/// The address of aegis for whoever is elsewhere; `None` if only `advertise` could tell.
+fn reached_at(config: &Config) -> Option<String> {
+    config.advertise.clone().or_else(|| {
+        let address = config.listen.first()?.value;
+        let can_be_reached = !address.ip().is_unspecified() && address.port() > 0;
+        can_be_reached.then(|| address.to_string())
+    })
+}
+
+fn write_targets(target: Target<'_>, upstream: &Upstream) -> ExitCode {
+    let targets = views::targets(upstream.known().into_iter(), target, upstream);
+    say(&format!("{targets:#}\n"), ExitCode::SUCCESS)
+}
+
+fn list(probe: bool, config: &Config, upstream: &Upstream, offers: Vec<Offered>) -> ExitCode {
+    let probes = match probe {
         true => match runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => Some(runtime),
             Err(error) => return complain(&Ended::System(error)),
@@ -52,7 +94,7 @@ pub(super) fn services(which: Which) -> ExitCode {
         let labels = &upstream.settings(&offered.service).labels;
         let mut line = listed(&offered, labels, &config.policy);
         if let Some(runtime) = &probes {
-            let probing = probed(&upstream, &offered.service, &config.limits);
+            let probing = probed(upstream, &offered.service, &config.limits);
             match runtime.block_on(probing) {
                 Ok(said) => line.push_str(&said),
                 Err(said) => {

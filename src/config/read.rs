@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hyper::http::uri::Authority;
+
 use super::fault::{Fault, Given};
 use super::limits::Limits;
 use super::section::Section;
-use super::{Config, ExpiredCrls, Log, LogFormat, LogLevel, Tls, TlsVersion, services};
+use super::{
+    AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Tls, TlsVersion, services,
+};
 use crate::networks::{Network, Networks};
 use crate::origin::Origin;
 use crate::policy::{Entry, Policy};
@@ -23,6 +27,8 @@ pub(super) fn config(
         value: PathBuf::from(DEFAULT_SOCKET_DIR),
         origin: Origin::Unset,
     });
+    let admin = admin(&mut written, faults);
+    let advertise = advertise(&mut written, faults);
     let tls = tls(written.table("tls", faults), &mut warnings, faults);
     let policy = policy(written.tables("allow", faults), &mut warnings, faults);
     let limits = Limits::read(written.table("limits", faults), faults);
@@ -33,6 +39,8 @@ pub(super) fn config(
     Some(Config {
         listen,
         socket_dir,
+        admin,
+        advertise,
         tls: tls?,
         policy: policy?,
         services,
@@ -66,6 +74,39 @@ fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<SocketAdd
             .map_err(|_| "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337")
     };
     parse_all(given, "listen", parse, faults)
+}
+
+/// Reads where the operator's socket is, and its mode.
+pub(super) fn admin(written: &mut Section, faults: &mut Vec<Fault>) -> Option<AdminSocket> {
+    let path = path(written, "admin_socket", faults);
+    let mode = written.text("admin_socket_mode", faults);
+    let mode = mode.and_then(|given| {
+        let mode = u32::from_str_radix(&given.value, 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777 && given.value.len() >= 3);
+        let problem = "is not a file mode; write it as \"0600\", or \"0660\" for a group";
+        note_if_none(mode, &given, "admin_socket_mode", problem, faults)
+    });
+    Some(AdminSocket {
+        path: path?,
+        mode: mode.unwrap_or(DEFAULT_ADMIN_MODE),
+    })
+}
+
+/// Whoever else is to ask must be let in by name of a group.
+const DEFAULT_ADMIN_MODE: u32 = 0o600;
+
+fn advertise(written: &mut Section, faults: &mut Vec<Fault>) -> Option<String> {
+    let given = written.text("advertise", faults)?;
+    let authority: Option<Authority> = given.value.parse().ok();
+    let authority = authority.filter(|authority| {
+        authority.port_u16().is_some_and(|port| port > 0)
+            && !authority.host().is_empty()
+            && !authority.as_str().contains('@')
+    });
+    let problem =
+        "is not a name or an address with a port; write host.example.org:31337 or [fd00::1]:31337";
+    let read = authority.map(|authority| authority.to_string());
+    note_if_none(read, &given, "advertise", problem, faults)
 }
 
 fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>) -> Option<Tls> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use webpki::BorrowedCertRevocationList;
 use x509_parser::oid_registry::{OID_X509_EXT_CRL_NUMBER, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT};
 
-use super::expiry::Expiry;
+use super::expiry::{Expiry, Role};
 
 /// What must be known of a CRL before it is put to use.
 pub(crate) struct CrlSummary {
@@ -44,6 +44,7 @@ pub(crate) fn summary(crl: &[u8]) -> Result<CrlSummary, String> {
             distribution_point.map(|extension| extension.value.to_vec()),
         ),
         expiry: parsed.next_update().map(|next_update| Expiry {
+            role: Role::Crl,
             what: format!("the CRL of {}", parsed.issuer()),
             at: next_update.timestamp(),
             warn_ahead: CRL_WARN_AHEAD,

@@ -5,9 +5,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
 
+/// What kind of thing runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The server's own certificate.
+    Server,
+    /// A CA that client certificates lead to.
+    ClientCa,
+    /// A CRL for client certificates.
+    Crl,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "the server certificate",
+            Self::ClientCa => "the client CA",
+            Self::Crl => "the CRL",
+        }
+    }
+}
+
 /// A certificate or a CRL that runs out.
 #[derive(Clone, Debug)]
 pub struct Expiry {
+    /// What kind of thing it is.
+    pub role: Role,
     /// Whose expiry it is.
     pub what: String,
     /// When, in seconds since the Unix epoch.
@@ -19,7 +42,7 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    pub(super) fn of(role: &str, certificate: &X509Certificate<'_>) -> Self {
+    pub(super) fn of(role: Role, certificate: &X509Certificate<'_>) -> Self {
         let validity = certificate.validity();
         let (from, at) = (
             validity.not_before.timestamp(),
@@ -29,19 +52,26 @@ impl Expiry {
         let third = at.saturating_sub(from).checked_div(3);
         let third = third.and_then(|third| u64::try_from(third).ok());
         Self {
-            what: format!("{role} ({})", certificate.subject()),
+            role,
+            what: format!("{} ({})", role.name(), certificate.subject()),
             at,
             warn_ahead: WARN_AHEAD.min(Duration::from_secs(third.unwrap_or_default())),
             afterwards: "scrapes fail until a new one is given",
         }
     }
 
+    /// Seconds that are left; below 0 once it has run out.
+    #[must_use]
+    pub fn left(&self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs().cast_signed());
+        self.at.saturating_sub(now)
+    }
+
     /// What to say of it by now, if anything.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| now.as_secs().cast_signed());
-        let left = self.at.saturating_sub(now);
+        let left = self.left();
         let date =
             ASN1Time::from_timestamp(self.at).map_or_else(|_| "?".to_owned(), |at| at.to_string());
         let Self {

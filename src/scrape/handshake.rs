@@ -7,6 +7,7 @@ mod verify;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -46,6 +47,8 @@ pub struct Session {
     pub(super) stream: TlsStream<TcpStream>,
     pub(super) presented: Arc<Presented>,
     pub(super) accepted: Instant,
+    /// The address of aegis that the scraper reached.
+    pub(super) reached: SocketAddr,
     _slot: Slot,
 }
 
@@ -101,6 +104,8 @@ impl Handshake {
             slot,
         } = admitted;
         let deadline = accepted + self.deadline;
+        let reached = stream.local_addr();
+        let reached = reached.map_err(|error| Refused::new(Refusal::Tls, error))?;
         let stream = match timeout_at(deadline, self.negotiate(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((refused, stream))) => {
@@ -117,6 +122,7 @@ impl Handshake {
             presented: Arc::new(presented),
             stream,
             accepted,
+            reached,
             _slot: slot,
         };
         if let Err(refused) = session.presented.is_known_to(policy) {

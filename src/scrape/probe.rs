@@ -7,7 +7,7 @@ use tokio::io::{duplex, join, sink};
 use tokio::time::Instant;
 
 use super::respond::{Scraper, ServiceRequest};
-use super::route::{Afterwards, AnswerWith, Asked, Heads};
+use super::route::{Afterwards, AnswerWith, Asked, Heads, Wanted};
 use super::time_for;
 use super::upstream::Upstream;
 use crate::config::Limits;
@@ -37,7 +37,7 @@ pub async fn probe(
     let deadline = begun + time_for(None, settings, limits);
     let connected = upstream.find_unasked(service)?.connect(deadline).await?;
     let asked = Asked {
-        service: service.clone(),
+        wanted: Wanted::Service(service.clone()),
         query: None,
         answer: AnswerWith::Body,
         accept: None,

@@ -8,9 +8,11 @@ use tracing::{debug, info, warn};
 use super::handshake::Presented;
 use crate::gate::Endpoint;
 use crate::log::Sampled;
+use crate::metrics::ConnectedClient;
 use crate::peer::Peer;
 use crate::refusal::{Blame, Refused};
 use crate::service::ServiceName;
+use crate::view::{Shown, View};
 
 /// What is said of a scrape once it has ended.
 pub(super) struct Scraped<'a> {
@@ -37,6 +39,18 @@ impl Endpoint {
         }
     }
 
+    /// Notes a scraper that has proved who it is, and counts its certificate while it stays.
+    pub(super) fn note_connected(
+        &self,
+        presented: &Presented,
+        handshake: Duration,
+    ) -> ConnectedClient {
+        self.metrics.handshake_done(handshake);
+        let Presented { peer, identity, .. } = presented;
+        debug!(%peer, identity = identity.shown(), "connected");
+        self.metrics.client_connected(identity.not_after())
+    }
+
     /// Notes a connection that is closed because another gate admits it no longer.
     pub(super) fn turn_out(&self, presented: &Presented, refused: &Refused) {
         let Refused { refusal, detail } = refused;
@@ -60,15 +74,29 @@ impl Endpoint {
         info!(%peer, identity = identity.shown(), serial = %identity.serial(), service, stage, reason, detail, "refused: {refusal}");
     }
 
+    pub(super) fn note_shown(&self, presented: &Presented, view: View, shown: &Shown) {
+        let Presented { peer, identity, .. } = presented;
+        let (path, bytes) = (view.path(), shown.text.len());
+        let serial = identity.serial();
+        match view {
+            View::Status | View::Discovery => {
+                info!(%peer, identity = identity.shown(), %serial, path, bytes, "shown");
+            }
+            View::Healthy | View::Ready => {
+                debug!(%peer, identity = identity.shown(), %serial, path, bytes, "shown");
+            }
+        }
+    }
+
     pub(super) fn note_scraped(&self, presented: &Presented, scraped: &Scraped<'_>, bytes: u64) {
-        self.metrics
-            .scraped(scraped.service, scraped.duration, bytes);
         let Scraped {
             identity,
             entry,
             service,
             duration,
         } = scraped;
+        self.metrics.scraped(service, *duration, bytes);
+        self.outcomes.scraped(service, *duration, bytes);
         let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&presented.peer, presented.identity.serial());
         info!(%peer, identity, %serial, %entry, %service, bytes, duration_ms, "scraped");
@@ -90,6 +118,7 @@ impl Endpoint {
         // A name that no service ever had must not become a label.
         if self.gate().upstream.knows(service) {
             self.metrics.failed(service, *refusal, *duration);
+            self.outcomes.failed(service, *duration, refused);
         } else {
             self.metrics.request_refused(*refusal);
         }

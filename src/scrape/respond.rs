@@ -14,6 +14,7 @@ use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
 use crate::config::{Limits, Service};
 use crate::refusal::{Refusal, Refused, SeenAs};
+use crate::view::Shown;
 use answer::Answer;
 pub(super) use answer::ServiceRequest;
 
@@ -179,7 +180,7 @@ pub(super) async fn refuse(
     let SeenAs::Status(status) = refusal.seen_as() else {
         return Err(refusal.into());
     };
-    let (phrase, text) = sentence(refusal, status);
+    let (phrase, text) = (phrase(status), sentence(refusal, status));
     let mut answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         text.len()
@@ -198,22 +199,32 @@ pub(super) async fn refuse(
     write(stream, answer, limits).await
 }
 
-/// Answers with aegis's own metrics, and says how many bytes they have.
+/// Answers with something of aegis's own, and says how many bytes it has.
 ///
 /// # Errors
-/// The scraper does not take them.
+/// The scraper does not take it.
 pub(super) async fn own(
     stream: &mut (impl AsyncWrite + Unpin),
-    (content_type, text): (&str, String),
+    shown: Shown,
     with: (AnswerWith, Afterwards),
     limits: &Limits,
 ) -> Result<u64, Failed> {
     let (body, afterwards) = with;
+    let Shown {
+        status,
+        content_type,
+        browsers,
+        text,
+    } = shown;
     let size = text.len();
+    let phrase = phrase(status);
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n{}",
-        end_of_head(afterwards)
+        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n{NOT_KEPT}"
     );
+    if let Some(policy) = browsers {
+        answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
+    }
+    answer.push_str(end_of_head(afterwards));
     if body == AnswerWith::Body {
         answer.push_str(&text);
     }
@@ -238,6 +249,15 @@ async fn write(
     }
 }
 
+/// What aegis says is so at this moment, and it is what it says it is.
+const NOT_KEPT: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+
+fn phrase(status: u16) -> &'static str {
+    let status = hyper::StatusCode::from_u16(status).ok();
+    let phrase = status.and_then(|status| status.canonical_reason());
+    phrase.unwrap_or_default()
+}
+
 fn end_of_head(afterwards: Afterwards) -> &'static str {
     match afterwards {
         Afterwards::KeepAlive => "\r\n",
@@ -246,30 +266,17 @@ fn end_of_head(afterwards: Afterwards) -> &'static str {
 }
 
 /// What a scraper is told: a fixed sentence for each status, nothing that aegis knows.
-fn sentence(refusal: Refusal, status: u16) -> (&'static str, &'static str) {
+fn sentence(refusal: Refusal, status: u16) -> &'static str {
     match (refusal, status) {
-        (Refusal::Query, _) => (
-            "Bad Request",
-            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration\n",
-        ),
-        (_, 400) => (
-            "Bad Request",
-            "ask for /NAME with GET: one segment, nothing encoded, no body\n",
-        ),
-        (_, 404) => ("Not Found", "no such service\n"),
-        (_, 405) => ("Method Not Allowed", "only GET and HEAD\n"),
-        (_, 431) => (
-            "Request Header Fields Too Large",
-            "a header is too large or has no usable value\n",
-        ),
-        (_, 503) => (
-            "Service Unavailable",
-            "the service is being scraped too often at once\n",
-        ),
-        (_, 504) => (
-            "Gateway Timeout",
-            "the service's answer was not whole in time\n",
-        ),
-        _ => ("Bad Gateway", "the service gave no usable metrics\n"),
+        (Refusal::Query, _) => {
+            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration\n"
+        }
+        (_, 400) => "ask for /NAME with GET: one segment, nothing encoded, no body\n",
+        (_, 404) => "no such service\n",
+        (_, 405) => "only GET and HEAD\n",
+        (_, 431) => "a header is too large or has no usable value\n",
+        (_, 503) => "the service is being scraped too often at once\n",
+        (_, 504) => "the service's answer was not whole in time\n",
+        _ => "the service gave no usable metrics\n",
     }
 }

@@ -1,4 +1,4 @@
-//! Stage 3. From the raw head of a request to a service's name.
+//! Stage 3. From the raw head of a request to a service's name, or to what aegis says of itself.
 //!
 //! Decodes nothing: the name grammar is applied to the path as it came, and `%` is not in it.
 //! A request never has a body, so that there is no second reading of where it ends.
@@ -12,13 +12,14 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use crate::config::{Limits, Service};
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
+use crate::view::View;
 
 pub(super) use head::{Heads, NextHead};
 
 /// What a request asks for, and the little of it that a service will hear.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) service: ServiceName,
+pub(super) struct Asked<W = Wanted> {
+    pub(super) wanted: W,
     pub(super) query: Option<String>,
     pub(super) answer: AnswerWith,
     pub(super) accept: Option<String>,
@@ -26,6 +27,26 @@ pub(super) struct Asked {
     /// The scraper's own timeout, if it names one.
     pub(super) timeout: Option<Duration>,
     pub(super) afterwards: Afterwards,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// `/NAME`: what a service says, or aegis's own metrics.
+    Service(ServiceName),
+    /// What aegis says of itself.
+    View(View),
+}
+
+/// What a request on the admin socket is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WantedByOperator {
+    /// What a scraper may ask for too.
+    Seen(Wanted),
+    /// `POST /-/reload`
+    Reload,
+    /// `POST /-/forget/NAME`, of a service that vanished.
+    Forget(ServiceName),
 }
 
 /// How much of the answer the scraper wants.
@@ -49,6 +70,30 @@ pub(super) enum Afterwards {
 /// # Errors
 /// Any refusal of [`crate::refusal::Stage::Route`] but the timeout.
 pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Asked, Refused> {
+    read(head, limits, &["GET", "HEAD"], |_, target| wanted(target))
+}
+
+/// Reads a whole head of the admin socket.
+///
+/// # Errors
+/// As [`route`].
+pub(super) fn route_for_operator(
+    head: &[u8],
+    limits: &Limits,
+) -> Result<Asked<WantedByOperator>, Refused> {
+    let wanted_by_operator = |method: &str, target: &str| match method {
+        "POST" => Ok((deed(target)?, None)),
+        _ => wanted(target).map(|(wanted, query)| (WantedByOperator::Seen(wanted), query)),
+    };
+    read(head, limits, &["GET", "HEAD", "POST"], wanted_by_operator)
+}
+
+fn read<W>(
+    head: &[u8],
+    limits: &Limits,
+    methods: &[&str],
+    wanted: impl FnOnce(&str, &str) -> Result<(W, Option<String>), Refused>,
+) -> Result<Asked<W>, Refused> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -63,24 +108,24 @@ pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Asked, Refused> {
         }
         Err(error) => return Err(Refused::new(Refusal::Syntax, error)),
     }
-    let answer = match request.method {
-        Some("GET") => AnswerWith::Body,
-        Some("HEAD") => AnswerWith::HeadAlone,
-        other => {
-            return Err(Refused::new(Refusal::Method, other.unwrap_or_default()));
-        }
-    };
+    let method = request.method.unwrap_or_default();
+    if !methods.contains(&method) {
+        return Err(Refused::new(Refusal::Method, method));
+    }
     if request.version != Some(1) {
         return Err(Refused::new(Refusal::Syntax, "not HTTP/1.1"));
     }
     let headers = Headers(request.headers);
     headers.refuse_a_body()?;
     headers.refuse_an_unclear_host()?;
-    let (service, query) = target(request.path.unwrap_or_default())?;
+    let (wanted, query) = wanted(method, request.path.unwrap_or_default())?;
     Ok(Asked {
-        service,
+        wanted,
         query,
-        answer,
+        answer: match method {
+            "HEAD" => AnswerWith::HeadAlone,
+            _ => AnswerWith::Body,
+        },
         accept: headers.joined("accept")?,
         accept_encoding: headers.joined("accept-encoding")?,
         timeout: headers.timeout(limits)?,
@@ -91,8 +136,12 @@ pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Asked, Refused> {
 /// Prometheus sends eight.
 const MOST_HEADERS: usize = 64;
 
-/// Splits a request target in origin form with exactly one segment (RFC 9112, section 3.2.1).
-fn target(raw: &str) -> Result<(ServiceName, Option<String>), Refused> {
+/// Splits a request target in origin form (RFC 9112, section 3.2.1): exactly one segment, or the
+/// whole path of a view.
+fn wanted(raw: &str) -> Result<(Wanted, Option<String>), Refused> {
+    if let Some(view) = View::at(raw) {
+        return Ok((Wanted::View(view), None));
+    }
     let refused = || Refused::new(Refusal::Target, raw);
     // A fragment is for the scraper alone (RFC 9110, section 7.1).
     if raw.contains('#') {
@@ -103,7 +152,20 @@ fn target(raw: &str) -> Result<(ServiceName, Option<String>), Refused> {
         None => (raw, None),
     };
     let name = path.strip_prefix('/').ok_or_else(refused)?;
-    Ok((name.parse().map_err(|_| refused())?, query))
+    let service = name.parse().map_err(|_| refused())?;
+    Ok((Wanted::Service(service), query))
+}
+
+fn deed(raw: &str) -> Result<WantedByOperator, Refused> {
+    if raw == "/-/reload" {
+        return Ok(WantedByOperator::Reload);
+    }
+    let Some(service) = raw.strip_prefix("/-/forget/") else {
+        return Err(Refused::new(Refusal::Method, raw));
+    };
+    let service = service.parse();
+    let service = service.map_err(|_| Refused::new(Refusal::Target, raw))?;
+    Ok(WantedByOperator::Forget(service))
 }
 
 /// Writes the target that is asked of a service: its path, and a query of only the parameters

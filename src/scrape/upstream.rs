@@ -4,12 +4,13 @@
 //! through the same descriptor, so that nothing can be swapped between check and use.
 
 mod directory;
+mod inventory;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -20,6 +21,7 @@ use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 use directory::{Directory, Socket};
+pub use inventory::{NotForgotten, Offered};
 
 /// The services: where their sockets are, and what is different for each.
 #[derive(Debug)]
@@ -105,20 +107,10 @@ impl Upstream {
         warnings
     }
 
-    /// How many services have been seen in the socket directory.
-    #[must_use]
-    pub fn present(&self) -> usize {
-        self.seen
-            .lock()
-            .unwrap_or_else(|held| held.into_inner())
-            .len()
-    }
-
     /// Whether a service is configured, or its name was seen in the socket directory.
     #[must_use]
     pub fn knows(&self, service: &ServiceName) -> bool {
-        let seen = || self.seen.lock().unwrap_or_else(|held| held.into_inner());
-        self.named.contains_key(service) || seen().contains(service)
+        self.named.contains_key(service) || self.seen().contains(service)
     }
 
     /// Finds the socket of the service that the permit is for; the permit is used up.
@@ -139,30 +131,6 @@ impl Upstream {
             owner: settings.owner,
             turn,
         })
-    }
-
-    /// All services that are there now or are configured, by name.
-    ///
-    /// # Errors
-    /// The socket directory cannot be read.
-    pub fn offers(&self) -> io::Result<Vec<Offered>> {
-        let mut services: BTreeSet<ServiceName> = self.named.keys().cloned().collect();
-        services.extend(self.socket_dir.services()?);
-        let offered = services.into_iter().map(|service| Offered {
-            socket: match &self.settings(&service).socket {
-                Some(socket) => socket.clone(),
-                None => self.socket_dir.path().join(format!("{service}.sock")),
-            },
-            owner: self.open_socket(&service).map(|socket| socket.owner),
-            service,
-        });
-        Ok(offered.collect())
-    }
-
-    /// Sockets in the directory that cannot be scraped by their names; one sentence each.
-    #[must_use]
-    pub fn unusable(&self) -> Vec<String> {
-        self.socket_dir.unusable()
     }
 
     /// Opens the socket of a service, after every check that needs no connection.
@@ -193,23 +161,16 @@ impl Upstream {
         Ok(socket)
     }
 
+    fn seen(&self) -> MutexGuard<'_, HashSet<ServiceName>> {
+        self.seen.lock().unwrap_or_else(|held| held.into_inner())
+    }
+
     fn remember(&self, service: &ServiceName) {
-        let mut seen = self.seen.lock().unwrap_or_else(|held| held.into_inner());
+        let mut seen = self.seen();
         if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
             seen.insert(service.clone());
         }
     }
-}
-
-/// A service as an operator sees it.
-#[derive(Debug)]
-pub struct Offered {
-    /// Its name.
-    pub service: ServiceName,
-    /// Where its socket is, or would be.
-    pub socket: PathBuf,
-    /// The uid that owns the socket, or why it cannot be scraped.
-    pub owner: Result<u32, Refused>,
 }
 
 /// A service's socket after every check that needs no connection, and the place among its

@@ -19,6 +19,11 @@ mod upstream;
 mod respond;
 mod hostile_services;
 
+mod discovery;
+mod own_metrics;
+mod status;
+mod admin;
+
 mod policy;
 mod explain;
 mod services;

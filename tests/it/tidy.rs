@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["escaped"]),
     ("service", &[]),
     ("refusal", &["escaped"]),
+    ("view", &[]),
     ("escaped", &[]),
     ("origin", &[]),
     (
@@ -23,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("metrics", &["refusal", "service"]),
+    ("outcomes", &["refusal", "service"]),
     ("log", &["config", "refusal"]),
     ("scrape/admit", &["config", "peer", "policy", "refusal"]),
     (
@@ -36,16 +38,21 @@ const LAYERS: &[(&str, &[&str])] = &[
             "refusal",
         ],
     ),
-    ("scrape/route", &["config", "escaped", "refusal", "service"]),
+    (
+        "scrape/route",
+        &["config", "escaped", "refusal", "service", "view"],
+    ),
     ("scrape/authorize", &["policy", "refusal", "service"]),
     (
         "scrape/upstream",
         &["config", "escaped", "policy", "refusal", "service"],
     ),
-    ("scrape/respond", &["config", "escaped", "refusal"]),
+    ("scrape/respond", &["config", "escaped", "refusal", "view"]),
     (
         "scrape/record",
-        &["gate", "log", "peer", "refusal", "service"],
+        &[
+            "gate", "log", "metrics", "peer", "refusal", "service", "view",
+        ],
     ),
     (
         "scrape/explain",
@@ -53,9 +60,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("scrape/probe", &["config", "refusal", "service"]),
     (
+        "scrape/operator",
+        &["gate", "refusal", "service", "view", "views"],
+    ),
+    (
         "scrape",
         &[
-            "config", "escaped", "gate", "metrics", "policy", "refusal", "service",
+            "config", "escaped", "gate", "policy", "refusal", "service", "view", "views",
         ],
     ),
     (
@@ -77,14 +88,37 @@ const LAYERS: &[(&str, &[&str])] = &[
             "credentials",
             "log",
             "metrics",
+            "outcomes",
             "policy",
             "scrape",
+            "service",
+            "view",
+        ],
+    ),
+    (
+        "views",
+        &[
+            "credentials",
+            "gate",
+            "identity",
+            "outcomes",
+            "peer",
+            "policy",
+            "refusal",
+            "scrape",
+            "service",
+            "view",
         ],
     ),
     ("listen", &["config", "gate", "peer", "scrape"]),
+    ("admin", &["config", "gate", "listen", "scrape"]),
     ("reload", &["config", "gate", "listen"]),
-    ("run", &["config", "gate", "listen", "log", "reload"]),
+    (
+        "run",
+        &["admin", "config", "gate", "listen", "log", "reload"],
+    ),
     ("cli", &["config", "gate", "refusal", "run"]),
+    ("cli/health", &["config", "run", "view"]),
     (
         "cli/explain",
         &[
@@ -104,7 +138,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "cli/services",
-        &["config", "policy", "refusal", "run", "scrape", "service"],
+        &[
+            "config", "policy", "refusal", "run", "scrape", "service", "views",
+        ],
     ),
     ("main", &["cli"]),
     ("lib", &[]),
@@ -125,7 +161,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
 ];
 
 /// What asks the stages and is none, as `scrape.rs` itself.
-const ABOVE_THE_STAGES: &[&str] = &["explain", "probe"];
+const ABOVE_THE_STAGES: &[&str] = &["explain", "operator", "probe"];
 
 fn files(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

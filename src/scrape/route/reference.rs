@@ -103,7 +103,11 @@ proptest! {
             AnswerWith::HeadAlone => "HEAD",
         };
         let query = asked.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let read = (answer.to_owned(), format!("/{}{query}", asked.service), false);
+        let path = match asked.wanted {
+            Wanted::Service(service) => format!("/{service}"),
+            Wanted::View(view) => view.path().to_owned(),
+        };
+        let read = (answer.to_owned(), format!("{path}{query}"), false);
         prop_assert_eq!(read_by_hyper(&head), vec![read], "{:?}", head);
     }
 }

@@ -14,7 +14,6 @@ fn get(target: &str, headers: &str) -> Result<Asked, Refusal> {
 #[test]
 fn only_one_plain_segment_is_a_target() {
     const REFUSED: &[&str] = &[
-        "/",
         "//node",
         "/node/",
         "/a/b",
@@ -37,7 +36,13 @@ fn only_one_plain_segment_is_a_target() {
         "http://host/node",
         "https://host/node",
         "//host/node",
-        "/-/healthy",
+        "/-/",
+        "/-/healthy/",
+        "/-/sd?",
+        "/-/sd?a=b",
+        "/?",
+        "/-/reload",
+        "/-/forget/node",
         "/n\u{f6}de",
         "/\u{2025}",
         "/node:80",
@@ -51,7 +56,7 @@ fn only_one_plain_segment_is_a_target() {
     }
     for name in ["node", "_x", "getty@tty1.service", "a..b"] {
         let asked = get(&format!("/{name}"), "").unwrap();
-        assert_eq!(asked.service.as_str(), name);
+        assert_eq!(asked.wanted, Wanted::Service(name.parse().unwrap()));
     }
     for byte in [0u8, 7, 0x7f, b' '] {
         let mut request = b"GET /no".to_vec();
@@ -68,10 +73,59 @@ fn only_one_plain_segment_is_a_target() {
 #[test]
 fn a_query_is_kept_apart_and_decides_nothing_here() {
     let asked = get("/node?collect[]=cpu", "").unwrap();
-    assert_eq!(asked.service.as_str(), "node");
+    assert_eq!(asked.wanted, Wanted::Service("node".parse().unwrap()));
     assert_eq!(asked.query.as_deref(), Some("collect[]=cpu"));
     assert_eq!(get("/node?", "").unwrap().query.as_deref(), Some(""));
     assert_eq!(get("/node", "").unwrap().query, None);
+}
+
+#[test]
+fn what_aegis_says_of_itself_has_paths_that_no_service_has() {
+    for view in View::ALL {
+        let asked = get(view.path(), "").unwrap();
+        assert_eq!(asked.wanted, Wanted::View(*view));
+        assert!(
+            view.path()
+                .trim_start_matches('/')
+                .parse::<ServiceName>()
+                .is_err()
+        );
+    }
+}
+
+#[test]
+fn the_operator_alone_can_have_something_done() {
+    let of = |method: &str, target: &str| {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let by_operator = route_for_operator(head.as_bytes(), &Limits::default());
+        let by_scraper = route(head.as_bytes(), &Limits::default());
+        (
+            by_operator
+                .map(|asked| asked.wanted)
+                .map_err(|no| no.refusal),
+            by_scraper
+                .map(|asked| asked.wanted)
+                .map_err(|no| no.refusal),
+        )
+    };
+    let node: ServiceName = "node".parse().unwrap();
+    let seen = |wanted: Wanted| (Ok(WantedByOperator::Seen(wanted.clone())), Ok(wanted));
+    let done = |wanted| (Ok(wanted), Err(Refusal::Method));
+    let never = |refusal| (Err(refusal), Err(Refusal::Method));
+    assert_eq!(of("GET", "/-/sd"), seen(Wanted::View(View::Discovery)));
+    assert_eq!(of("GET", "/node"), seen(Wanted::Service(node.clone())));
+    assert_eq!(of("POST", "/-/reload"), done(WantedByOperator::Reload));
+    assert_eq!(
+        of("POST", "/-/forget/node"),
+        done(WantedByOperator::Forget(node))
+    );
+    assert_eq!(of("POST", "/-/forget/..%2f"), never(Refusal::Target));
+    assert_eq!(of("POST", "/node"), never(Refusal::Method));
+    assert_eq!(of("PUT", "/-/reload"), never(Refusal::Method));
+    assert_eq!(
+        of("GET", "/-/reload"),
+        (Err(Refusal::Target), Err(Refusal::Target))
+    );
 }
 
 #[test]
@@ -230,8 +284,9 @@ proptest! {
         let (path, _) = target.split_once('?').unwrap_or((&target, ""));
         let name = path.strip_prefix('/').filter(|_| !target.contains('#'));
         let name = name.and_then(|name| name.parse::<ServiceName>().ok());
-        let routed = get(&target, "").ok().map(|asked| asked.service);
-        prop_assert_eq!(routed, name);
+        let wanted = View::at(&target).map(Wanted::View).or(name.map(Wanted::Service));
+        let routed = get(&target, "").ok().map(|asked| asked.wanted);
+        prop_assert_eq!(routed, wanted);
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Directory {
         })
     }
 
+    /// Whether there is a directory at its path.
+    pub(super) fn look(&self) -> io::Result<()> {
+        self.open().map(drop)
+    }
+
     fn sockets(&self) -> io::Result<Vec<Result<ServiceName, String>>> {
         let mut sockets = Vec::new();
         let directory = self.hold()?;

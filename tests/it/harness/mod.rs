@@ -1,6 +1,7 @@
 //! What every test stands on: a PKI, services, the real binary and scrapers, all its own.
 
 pub mod aegis;
+pub mod operator;
 pub mod pki;
 pub mod scraper;
 pub mod service;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub use aegis::Aegis;
 pub use pki::{Certified, Pki};
-pub use scraper::{Connection, Scraper};
+pub use scraper::{Answer, Connection, Scraper};
 pub use service::Service;
 
 /// How long a test waits for what must happen. Far beyond what it takes, even under load.
@@ -33,6 +34,8 @@ pub struct Settings {
     /// Keys below `[tls]`, after the files.
     pub tls: String,
     pub limits: String,
+    /// Keys at the top of the file.
+    pub top: String,
     /// Tables at the end of the file.
     pub rest: String,
 }
@@ -57,6 +60,7 @@ impl World {
                 ),
                 tls: String::new(),
                 limits: String::new(),
+                top: String::new(),
                 rest: String::new(),
             },
         }
@@ -77,10 +81,11 @@ impl World {
             allow,
             tls,
             limits,
+            top,
             rest,
         } = &self.settings;
         let text = format!(
-            "listen = {listen}\nsocket_dir = \"services\"\n\n[tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"ca.pem\"\n{tls}\n{allow}\n[limits]\n{limits}\n{rest}\n"
+            "listen = {listen}\nsocket_dir = \"services\"\n{top}\n[tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"ca.pem\"\n{tls}\n{allow}\n[limits]\n{limits}\n{rest}\n"
         );
         let path = self.path("aegis.toml");
         std::fs::write(&path, text).unwrap();

@@ -1,0 +1,112 @@
+//! The admin socket: plain HTTP on a Unix socket, for whoever its file's mode lets in.
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::config::{AdminSocket, Fault};
+use crate::gate::Endpoint;
+use crate::listen::reap;
+use crate::scrape;
+
+/// The bound socket; its file goes with it.
+#[derive(Debug)]
+pub(crate) struct AdminListener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl AdminListener {
+    /// Binds the socket, in place of one that nobody listens on any more.
+    ///
+    /// # Errors
+    /// It cannot be bound, or somebody listens there.
+    pub(crate) fn bind(socket: &AdminSocket) -> Result<Self, Fault> {
+        let path = &socket.path.value;
+        match bind(path, socket.mode) {
+            Ok(listener) => {
+                info!(admin_socket = %path.display(), mode = %format_args!("{:04o}", socket.mode), "the operator can ask here");
+                Ok(Self {
+                    listener,
+                    path: path.clone(),
+                })
+            }
+            Err(error) => {
+                let problem = format!("{} cannot be listened on: {error}", path.display());
+                Err(Fault::new(&socket.path.origin, "admin_socket", problem))
+            }
+        }
+    }
+}
+
+impl Drop for AdminListener {
+    fn drop(&mut self) {
+        // One that is left behind is replaced at the next start.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+/// Binds beside the path, sets the mode and only then renames: nobody can connect before, and
+/// the path always names a socket that answers.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(io::Error::other("what is there is no socket; remove it"));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "asks whether another aegis is there"
+        )]
+        let answered = net::UnixStream::connect(path);
+        match answered {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let listener = UnixListener::bind(&beside)?;
+    let renamed = fs::set_permissions(&beside, Permissions::from_mode(mode))
+        .and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = renamed {
+        drop(fs::remove_file(&beside));
+        return Err(error);
+    }
+    Ok(listener)
+}
+
+/// Serves the admin socket for ever, if there is one.
+pub(crate) async fn serve(admin: Option<&AdminListener>, endpoint: &Arc<Endpoint>) -> Infallible {
+    let Some(AdminListener { listener, .. }) = admin else {
+        return std::future::pending().await;
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = connections.join_next() => reap(endpoint, ended),
+            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(scrape::operator(stream, Arc::clone(endpoint)));
+                }
+                Err(error) => {
+                    warn!(%error, "a connection on the admin socket could not be accepted");
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// A probe, a person and a script are three.
+const MOST_CONNECTIONS: usize = 16;
+const PAUSE: Duration = Duration::from_secs(1);

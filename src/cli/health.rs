@@ -1,0 +1,80 @@
+//! `aegis health`: asks a running aegis on its admin socket. For containers and scripts.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::flags::Flags;
+use super::{complain, say};
+use crate::config::Config;
+use crate::run::Ended;
+use crate::view::View;
+
+#[derive(Args, Debug)]
+pub(super) struct Health {
+    /// Ask whether scrapes can succeed, rather than only whether it answers
+    #[arg(long)]
+    ready: bool,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Health {
+    pub(super) fn run(self) -> ExitCode {
+        let view = match self.ready {
+            true => View::Ready,
+            false => View::Healthy,
+        };
+        let socket = match Config::admin_socket(&self.flags.into()) {
+            Ok(Some(socket)) => socket,
+            Ok(None) => {
+                let problem =
+                    "no admin socket is configured; set admin_socket, or give --admin-socket";
+                return unwell(problem);
+            }
+            Err(faults) => return complain(&Ended::Configuration(faults)),
+        };
+        match ask(&socket, view) {
+            Ok(answer) => said(&answer),
+            Err(error) => unwell(&format!("{} does not answer: {error}", socket.display())),
+        }
+    }
+}
+
+/// Asks, and reads the answer to its end.
+fn ask(socket: &Path, view: View) -> io::Result<String> {
+    #[expect(clippy::disallowed_methods, reason = "connects to aegis itself")]
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let path = view.path();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn said(answer: &str) -> ExitCode {
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    match head.starts_with("HTTP/1.1 200 ") {
+        true => say(text, ExitCode::SUCCESS),
+        false => unwell(text.trim_end()),
+    }
+}
+
+fn unwell(problem: &str) -> ExitCode {
+    drop(writeln!(io::stderr(), "aegis: {problem}"));
+    ExitCode::FAILURE
+}
+
+/// Shorter than the patience of whoever runs the probe.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_ANSWER: u64 = 4096;

@@ -1,0 +1,96 @@
+//! A connection on the admin socket: the same heads and answers as for a scraper, but no TLS and
+//! no policy. Whoever may open the socket's file is the operator. No service is scraped here.
+
+use std::sync::Arc;
+
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::respond::{self, Reveal};
+use super::route::{
+    self, Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted, WantedByOperator,
+};
+use crate::gate::Endpoint;
+use crate::refusal::{Refusal, Refused};
+use crate::service::ServiceName;
+use crate::view::Shown;
+use crate::views::{self, Viewer};
+
+use super::upstream::NotForgotten;
+
+/// Serves one connection on the admin socket, one request after the other.
+pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
+    let mut heads = Heads::default();
+    loop {
+        let gate = endpoint.gate();
+        let limits = &gate.limits;
+        let idle_until = Instant::now() + limits.head_timeout;
+        let asked = match heads.next(&mut stream, idle_until, limits).await {
+            Ok(NextHead::Head(head)) => route::route_for_operator(&head, limits),
+            Ok(NextHead::Over) => return,
+            Err(refused) => Err(refused),
+        };
+        let (answered, afterwards) = match asked {
+            Ok(asked) => {
+                let afterwards = asked.afterwards;
+                let with = (asked.answer, afterwards);
+                let shown = done(&asked, &endpoint).await;
+                let answered = respond::own(&mut stream, shown, with, limits).await;
+                (answered.is_ok(), afterwards)
+            }
+            Err(Refused { refusal, .. }) => {
+                let with = (AnswerWith::Body, Afterwards::Close);
+                let refusing = respond::refuse(&mut stream, refusal, Reveal::Nothing, with, limits);
+                (refusing.await.is_ok(), Afterwards::Close)
+            }
+        };
+        if !answered || afterwards == Afterwards::Close {
+            return;
+        }
+    }
+}
+
+async fn done(asked: &Asked<WantedByOperator>, endpoint: &Endpoint) -> Shown {
+    let accept = asked.accept.as_deref();
+    match &asked.wanted {
+        WantedByOperator::Seen(Wanted::View(view)) => {
+            views::show(*view, &Viewer::Operator, accept, &endpoint.gate(), endpoint)
+        }
+        WantedByOperator::Seen(Wanted::Service(service)) if service.is_reserved() => {
+            endpoint.own_metrics(accept)
+        }
+        WantedByOperator::Seen(Wanted::Service(_)) => Shown::line(
+            404,
+            "no service is scraped here; here are /, /metrics, /-/sd, /-/healthy, /-/ready",
+        ),
+        WantedByOperator::Reload => reload(endpoint).await,
+        WantedByOperator::Forget(service) => forget(service, endpoint),
+    }
+}
+
+async fn reload(endpoint: &Endpoint) -> Shown {
+    match endpoint.reload().await.as_deref() {
+        Some([]) => Shown::line(200, "reloaded"),
+        Some(faults) => {
+            let faults = faults.join("\n");
+            let kept = "not reloaded: the configuration before stays in force";
+            Shown::line(500, &format!("{kept}\n{faults}"))
+        }
+        None => Shown::line(503, "others wait for a reload already; try again"),
+    }
+}
+
+fn forget(service: &ServiceName, endpoint: &Endpoint) -> Shown {
+    match endpoint.forget(service) {
+        Ok(()) => {
+            info!(%service, "forgotten");
+            Shown::line(200, "forgotten")
+        }
+        Err(NotForgotten::Configured) => {
+            Shown::line(409, "not forgotten: the configuration names it")
+        }
+        Err(NotForgotten::There) => Shown::line(409, "not forgotten: its socket is there"),
+        Err(NotForgotten::Unknown) => Shown::line(404, Refusal::UnknownService.sentence()),
+    }
+}

@@ -1,0 +1,226 @@
+//! The admin socket, and `aegis health` which asks on it.
+
+use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Output;
+
+use rustix::process::Signal;
+
+use crate::harness::aegis::command;
+use crate::harness::service::until_closed;
+use crate::harness::{World, answer, operator};
+
+fn world() -> (World, PathBuf) {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    let socket = world.path("admin.sock");
+    (world, socket)
+}
+
+fn health(world: &World, arguments: &[&str]) -> Output {
+    let mut health = command();
+    health.args(["health", "--config"]);
+    health.arg(world.path("aegis.toml")).args(arguments);
+    health.output().unwrap()
+}
+
+#[test]
+fn the_operator_is_answered_without_a_certificate_and_sees_everything() {
+    let (world, socket) = world();
+    let service = world.service("node", answer("up 1\n"));
+    let _aegis = world.start();
+    let get = |target| operator::ask(&socket, "GET", target, "");
+    assert_eq!(get("/-/healthy").text(), "healthy\n");
+    assert_eq!(get("/-/ready").text(), "ready\n");
+    assert!(get("/metrics").text().contains("\naegis_services 1\n"));
+    assert!(
+        get("/-/sd")
+            .text()
+            .contains("\"__metrics_path__\":\"/node\"")
+    );
+    assert!(get("/").text().contains("node.sock"));
+    // No scrape: nobody has granted anything here.
+    assert_eq!(get("/node").status, 404);
+    assert_eq!(service.connections(), 0);
+    for (method, target, status) in [
+        ("GET", "/-/reload", 400),
+        ("POST", "/-/ready", 405),
+        ("DELETE", "/", 405),
+        ("GET", "/../x", 400),
+    ] {
+        assert_eq!(
+            operator::ask(&socket, method, target, "").status,
+            status,
+            "{method} {target}"
+        );
+    }
+    let body = "Content-Length: 3\r\n";
+    assert_eq!(
+        operator::ask(&socket, "POST", "/-/reload", body).status,
+        400
+    );
+}
+
+#[test]
+fn only_the_users_of_its_mode_can_open_it() {
+    let (mut world, socket) = world();
+    let mode = || std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+    let aegis = world.start();
+    assert_eq!(mode(), 0o600);
+    drop(aegis);
+    world.settings.top += "\nadmin_socket_mode = \"0660\"";
+    let mut aegis = world.start();
+    assert_eq!(mode(), 0o660);
+    aegis.signal(Signal::TERM);
+    assert!(aegis.ended().success());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_reload_is_answered_with_what_became_of_it() {
+    let (world, socket) = world();
+    let aegis = world.start();
+    let reload = || operator::ask(&socket, "POST", "/-/reload", "");
+    assert_eq!(reload().text(), "reloaded\n");
+    aegis.logged(&["reloaded"]);
+    let good = std::fs::read(world.path("aegis.toml")).unwrap();
+    std::fs::write(world.path("aegis.toml"), "listen = 1\n").unwrap();
+    let broken = reload();
+    assert_eq!(broken.status, 500);
+    assert!(
+        broken.text().starts_with("not reloaded: "),
+        "{}",
+        broken.text()
+    );
+    assert!(
+        broken.text().contains("listen: must be a list"),
+        "{}",
+        broken.text()
+    );
+    // Whether it is well can still be asked.
+    assert!(
+        health(&world, &["--admin-socket", socket.to_str().unwrap()])
+            .status
+            .success()
+    );
+    std::fs::write(world.path("aegis.toml"), good).unwrap();
+    assert_eq!(reload().text(), "reloaded\n");
+}
+
+#[test]
+fn health_exits_by_what_a_running_aegis_says() {
+    let (world, socket) = world();
+    let mut aegis = world.start();
+    for arguments in [&[][..], &["--ready"]] {
+        let well = health(&world, arguments);
+        assert_eq!(well.status.code(), Some(0));
+    }
+    std::fs::remove_dir(world.path("services")).unwrap();
+    let unready = health(&world, &["--ready"]);
+    assert_eq!(unready.status.code(), Some(1));
+    let said = String::from_utf8(unready.stderr).unwrap();
+    assert!(
+        said.contains("not ready: the socket directory is not there"),
+        "{said}"
+    );
+    assert_eq!(health(&world, &[]).status.code(), Some(0));
+    aegis.signal(Signal::TERM);
+    aegis.ended();
+    let down = health(&world, &[]);
+    assert_eq!(down.status.code(), Some(1));
+    let said = String::from_utf8(down.stderr).unwrap();
+    assert!(
+        said.contains(&format!("{} does not answer: ", socket.display())),
+        "{said}"
+    );
+}
+
+#[test]
+fn health_needs_to_know_where_to_ask() {
+    let world = World::new();
+    world.write_config();
+    let output = health(&world, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        said,
+        "aegis: no admin socket is configured; set admin_socket, or give --admin-socket\n"
+    );
+}
+
+#[test]
+fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
+    let (world, socket) = world();
+    drop(UnixListener::bind(&socket).unwrap());
+    let aegis = world.start();
+    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    let mut second = command();
+    let second = second
+        .args(["serve", "--config"])
+        .arg(world.path("aegis.toml"));
+    let second = second.output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        said.contains("admin_socket: ") && said.contains("address in use"),
+        "{said}"
+    );
+    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    drop(aegis);
+
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::write(&socket, "somebody's").unwrap();
+    let mut third = command();
+    let third = third
+        .args(["serve", "--config"])
+        .arg(world.path("aegis.toml"));
+    assert_eq!(third.output().unwrap().status.code(), Some(1));
+    assert!(!std::fs::metadata(&socket).unwrap().file_type().is_socket());
+}
+
+#[test]
+fn connections_that_say_nothing_end_and_hold_nobody_up_for_ever() {
+    let (mut world, socket) = world();
+    world.settings.limits = "head_timeout = \"300ms\"".to_owned();
+    let _aegis = world.start();
+    #[expect(clippy::disallowed_methods, reason = "the operator's side")]
+    let silent: Vec<UnixStream> = (0..40)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    for mut stream in silent {
+        drop(stream.write_all(b"GET"));
+        until_closed(&mut stream);
+    }
+}
+
+#[test]
+fn a_mode_or_a_name_that_cannot_be_is_said() {
+    let (mut world, _) = world();
+    world.settings.top += "\nadmin_socket_mode = \"rw\"\nadvertise = \"no port\"";
+    let mut check = command();
+    let check = check.args(["check", "--config"]).arg(world.write_config());
+    let output = check.output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("admin_socket_mode: \"rw\" is not a file mode"),
+        "{said}"
+    );
+    assert!(
+        said.contains("advertise: \"no port\" is not a name or an address with a port"),
+        "{said}"
+    );
+}
+
+#[test]
+fn another_admin_socket_needs_a_restart_and_that_is_said() {
+    let (mut world, socket) = world();
+    let aegis = world.start();
+    world.settings.top = "admin_socket = \"other.sock\"".to_owned();
+    world.write_config();
+    aegis.logged(&["change only by a restart"]);
+    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+}

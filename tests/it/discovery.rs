@@ -1,0 +1,218 @@
+//! `/-/sd`: what a scraper is told that it may scrape, and nothing else.
+
+use serde_json::{Value, json};
+
+use crate::harness::aegis::command;
+use crate::harness::{Aegis, World, allow, answer, operator};
+
+/// The groups that the scraper of the policy is told.
+fn discovered(world: &World, aegis: &Aegis) -> Vec<Value> {
+    let told = world.prometheus(aegis).get("/-/sd");
+    assert_eq!(told.status, 200);
+    assert_eq!(told.header("Content-Type"), Some("application/json"));
+    serde_json::from_slice(&told.body).unwrap()
+}
+
+fn names(groups: &[Value]) -> Vec<&str> {
+    let names = groups
+        .iter()
+        .map(|group| group["labels"]["__meta_aegis_service"].as_str());
+    names.map(Option::unwrap).collect()
+}
+
+#[test]
+fn a_service_is_discovered_by_its_socket_and_stays_when_it_vanishes() {
+    let world = World::new();
+    let aegis = world.start();
+    assert_eq!(world.prometheus(&aegis).get("/-/sd").text(), "[]\n");
+
+    let node = world.service("node", answer("up 1\n"));
+    let address = aegis.address();
+    let expected = json!([{
+        "targets": [address.to_string()],
+        "labels": {
+            "__scheme__": "https",
+            "__metrics_path__": "/node",
+            "__meta_aegis_service": "node",
+            "instance": format!("{address}/node"),
+        },
+    }]);
+    assert_eq!(json!(discovered(&world, &aegis)), expected);
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+
+    drop(node);
+    assert_eq!(json!(discovered(&world, &aegis)), expected);
+    let gone = world.prometheus(&aegis).get("/node");
+    assert_eq!(gone.status, 502);
+    assert_eq!(gone.header("Aegis-Reason"), Some("missing"));
+    aegis.logged(&["shown", "path=\"/-/sd\""]);
+}
+
+#[test]
+fn a_scraper_learns_only_of_what_it_may_scrape() {
+    let mut world = World::new();
+    let name = format!(r#""dns:{}""#, crate::harness::PROMETHEUS);
+    world.settings.allow = allow(r#""127.0.0.1""#, &name, r#""team-a-*", "shared""#)
+        + &allow(r#""192.0.2.0/24""#, &name, r#""elsewhere""#)
+        + &allow(r#""127.0.0.1""#, r#""dns:other.example.org""#, r#""*""#);
+    let services = ["team-a-web", "team-b-web", "shared", "elsewhere", "secret"];
+    let _services = services.map(|service| world.service(service, answer("up 1\n")));
+    let aegis = world.start();
+    let groups = discovered(&world, &aegis);
+    assert_eq!(names(&groups), ["shared", "team-a-web"]);
+}
+
+#[test]
+fn a_configured_service_is_always_listed_with_its_labels_and_the_advertised_name() {
+    let mut world = World::new();
+    world.settings.top = "advertise = \"host.example.org:443\"".to_owned();
+    world.settings.rest =
+        "[services.planned]\npath = \"/probe\"\nlabels = { team = \"web\", instance = \"mine\" }\n"
+            .to_owned();
+    let aegis = world.start();
+    let expected = json!([{
+        "targets": ["host.example.org:443"],
+        "labels": {
+            "__scheme__": "https",
+            "__metrics_path__": "/planned",
+            "__meta_aegis_service": "planned",
+            "instance": "mine",
+            "team": "web",
+        },
+    }]);
+    assert_eq!(json!(discovered(&world, &aegis)), expected);
+}
+
+#[test]
+fn an_ipv4_scraper_of_a_dual_stack_listener_is_told_an_ipv4_address() {
+    let mut world = World::new();
+    world.settings.listen = r#"["[::]:0"]"#.to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let port = aegis.address().port();
+    let mut scraper = world.prometheus(&aegis);
+    scraper.address = ([127, 0, 0, 1], port).into();
+    let told: Vec<Value> = serde_json::from_slice(&scraper.get("/-/sd").body).unwrap();
+    assert_eq!(told[0]["targets"][0], json!(format!("127.0.0.1:{port}")));
+}
+
+#[test]
+fn a_request_that_is_not_quite_the_path_is_refused() {
+    let world = World::new();
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    for target in ["/-/sd/", "/-/sd?x=1", "/-/SD", "/-/", "/-/reload"] {
+        assert_eq!(scraper.get(target).status, 400, "{target}");
+    }
+    let posted = scraper.connect().unwrap().ask("POST", "/-/reload", "");
+    assert_eq!(posted.unwrap().status, 405);
+}
+
+#[test]
+fn the_command_line_writes_the_same_targets() {
+    let mut world = World::new();
+    world.settings.top = "advertise = \"[fd00::1]:31337\"".to_owned();
+    world.settings.rest = "[services.other]\npath = \"/probe\"\n".to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let written = |format| {
+        let mut services = command();
+        services.args(["services", "--format", format, "--config"]);
+        let output = services.arg(world.path("aegis.toml")).output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap()
+    };
+    assert_eq!(written("sd"), discovered(&world, &aegis));
+    let local = written("sd-unix");
+    let expected = json!({
+        "targets": ["localhost"],
+        "labels": {
+            "__scheme__": "http",
+            "__metrics_path__": "/probe",
+            "__unix_socket__": world.socket("other"),
+            "__meta_aegis_service": "other",
+            "instance": "other",
+        },
+    });
+    assert_eq!(local[1], expected);
+}
+
+#[test]
+fn targets_without_an_address_are_not_written() {
+    let mut world = World::new();
+    world.settings.listen = r#"["0.0.0.0:31337"]"#.to_owned();
+    let mut services = command();
+    services.args(["services", "--format", "sd", "--config"]);
+    let output = services.arg(world.write_config()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("set advertise in the configuration"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_operator_can_have_a_vanished_service_forgotten() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    world.settings.rest = "[services.planned]\n".to_owned();
+    let gone = world.service("gone", answer("up 1\n"));
+    let _there = world.service("there", answer("up 1\n"));
+    let aegis = world.start();
+    assert_eq!(world.prometheus(&aegis).get("/gone").status, 200);
+    drop(gone);
+    let forget = |name: &str| {
+        let target = format!("/-/forget/{name}");
+        operator::ask(&world.path("admin.sock"), "POST", &target, "").status
+    };
+    assert_eq!(forget("planned"), 409);
+    assert_eq!(forget("there"), 409);
+    assert_eq!(forget("never"), 404);
+    assert_eq!(
+        names(&discovered(&world, &aegis)),
+        ["gone", "planned", "there"]
+    );
+    assert!(
+        world
+            .prometheus(&aegis)
+            .get("/metrics")
+            .text()
+            .contains("gone")
+    );
+    assert_eq!(forget("gone"), 200);
+    assert_eq!(names(&discovered(&world, &aegis)), ["planned", "there"]);
+    assert!(
+        !world
+            .prometheus(&aegis)
+            .get("/metrics")
+            .text()
+            .contains("gone")
+    );
+    assert_eq!(world.prometheus(&aegis).get("/gone").status, 404);
+    aegis.logged(&["forgotten", "service=gone"]);
+}
+
+#[test]
+fn many_services_are_discovered_without_holding_anything() {
+    let world = World::new();
+    let sockets = (0..1000).map(|number| world.socket(&format!("service-{number:04}")));
+    let _listeners: Vec<_> = sockets
+        .map(|socket| std::os::unix::net::UnixListener::bind(socket).unwrap())
+        .collect();
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    let mut ask = || {
+        let told = connection.get("/-/sd").unwrap();
+        let groups: Vec<Value> = serde_json::from_slice(&told.body).unwrap();
+        assert_eq!(groups.len(), 1000);
+        assert_eq!(connection.get("/metrics").unwrap().status, 200);
+        assert_eq!(connection.get("/").unwrap().status, 200);
+    };
+    (0..3).for_each(|_| ask());
+    let (descriptors, memory) = (aegis.descriptors(), aegis.memory("VmRSS"));
+    (0..50).for_each(|_| ask());
+    assert_eq!(aegis.descriptors(), descriptors);
+    let grown = aegis.memory("VmRSS").saturating_sub(memory);
+    assert!(grown < 4096, "{grown} KiB");
+}

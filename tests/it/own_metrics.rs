@@ -1,0 +1,156 @@
+//! Aegis's own metrics: complete, valid in both formats, and bounded whatever is thrown at it.
+
+use std::time::Duration;
+
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::harness::{Certified, Pki, World, answer, operator};
+
+/// The value of a series.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|line| line.strip_prefix(' '))
+        .and_then(|value| value.parse().ok())
+}
+
+fn not_after(certified: &Certified) -> f64 {
+    let (_, certificate) = X509Certificate::from_der(&certified.chain[0]).unwrap();
+    certificate.validity().not_after.timestamp() as f64
+}
+
+#[test]
+fn the_format_is_the_one_that_the_scraper_asks_for() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    connection.get("/node").unwrap();
+    let classic = connection.get("/metrics").unwrap();
+    assert_eq!(
+        classic.header("Content-Type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let text = classic.text();
+    assert!(text.contains("\n# TYPE aegis_scrapes_total counter\naegis_scrapes_total{"));
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3\r\n";
+    let open = connection.ask("GET", "/metrics", accept).unwrap();
+    assert_eq!(
+        open.header("Content-Type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = open.text();
+    assert!(text.contains("\n# TYPE aegis_scrapes counter\naegis_scrapes_total{"));
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_runs_out_what_is_there_and_the_process_are_told() {
+    let mut world = World::new();
+    world.settings.limits = "connections = 7".to_owned();
+    let _services = ["a", "b"].map(|name| world.service(name, answer("up 1\n")));
+    world.settings.tls = "client_crl_files = [\"crl.pem\"]".to_owned();
+    let revoked = world.pki.client();
+    let crl = world.pki.crl_revoking(&revoked, Duration::from_secs(7200));
+    std::fs::write(world.path("crl.pem"), crl).unwrap();
+    let aegis = world.start();
+    let soon = std::time::SystemTime::now() + Duration::from_secs(900);
+    let client = world
+        .pki
+        .client_with(|params| params.not_after = soon.into());
+    let scraper = world.scraper(&aegis, Some(&client));
+    let text = scraper.get("/metrics").text();
+    let is =
+        |series: &str, expected: f64| assert_eq!(value(&text, series), Some(expected), "{series}");
+    is("aegis_services", 2.0);
+    is("aegis_connections", 1.0);
+    is("aegis_connections_max", 7.0);
+    let expiry = "aegis_tls_certificate_not_after_timestamp_seconds";
+    is(&format!(r#"{expiry}{{role="client"}}"#), not_after(&client));
+    assert!(value(&text, &format!(r#"{expiry}{{role="server"}}"#)).is_some());
+    assert!(value(&text, &format!(r#"{expiry}{{role="client_ca"}}"#)).is_some());
+    let next_update = value(&text, "aegis_tls_crl_next_update_timestamp_seconds").unwrap();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    assert!((now..now + 3700.0).contains(&next_update), "{next_update}");
+    let positive = [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_start_time_seconds",
+        "process_max_fds",
+    ];
+    for series in positive {
+        assert!(
+            value(&text, series).is_some_and(|value| value >= 0.0),
+            "{series}\n{text}"
+        );
+    }
+    // The descriptors that it was asked over and by are counted as well.
+    let open = value(&text, "process_open_fds").unwrap();
+    let found = aegis.descriptors() as f64;
+    assert!((open - found).abs() <= 3.0, "{open} {found}");
+}
+
+#[test]
+fn without_a_crl_there_is_no_time_of_the_next() {
+    let world = World::new();
+    let aegis = world.start();
+    let text = world.prometheus(&aegis).get("/metrics").text();
+    assert_eq!(
+        value(&text, "aegis_tls_crl_next_update_timestamp_seconds"),
+        None
+    );
+    assert!(value(&text, "aegis_services").is_some());
+}
+
+#[test]
+fn no_name_that_somebody_invents_becomes_a_series() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    world.settings.limits = "connection_rate = 10000\nconnection_burst = 10000".to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let series = || {
+        let own = operator::ask(&world.path("admin.sock"), "GET", "/metrics", "").text();
+        own.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let stranger = Pki::new();
+    let name = |number: u32| format!("name-{number}.example.org");
+    let throw = |number: u32, connection: &mut crate::harness::Connection| {
+        assert_eq!(
+            connection.get(&format!("/name-{number}")).unwrap().status,
+            404
+        );
+        let query = format!("/node?name-{number}=1");
+        assert_eq!(connection.get(&query).unwrap().status, 400);
+        let header = format!("X-Name-{number}: 1\r\nAccept: text/name-{number}\r\n");
+        assert_eq!(connection.ask("GET", "/node", &header).unwrap().status, 200);
+    };
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    throw(0, &mut connection);
+    let certificate = |pki: &Pki, number: u32| {
+        pki.client_with(|params| {
+            params.subject_alt_names =
+                vec![rcgen::SanType::DnsName(name(number).try_into().unwrap())];
+        })
+    };
+    let strangers = |number: u32| {
+        for pki in [&world.pki, &stranger] {
+            let shown = certificate(pki, number);
+            assert!(
+                world
+                    .scraper(&aegis, Some(&shown))
+                    .try_get("/node")
+                    .is_err()
+            );
+        }
+    };
+    strangers(0);
+    let before = series();
+    for number in 1..400 {
+        throw(number, &mut connection);
+    }
+    (1..20).for_each(strangers);
+    assert_eq!(series(), before);
+}

@@ -1,0 +1,164 @@
+//! The page for people, and its JSON: all that one may know, and nothing else.
+
+use serde_json::Value;
+
+use crate::harness::{Answer, Connection, World, allow, answer, operator};
+
+const AS_JSON: &str = "Accept: application/json\r\n";
+
+fn json(shown: &Answer) -> Value {
+    assert_eq!(shown.status, 200);
+    assert_eq!(shown.header("Content-Type"), Some("application/json"));
+    serde_json::from_slice(&shown.body).unwrap()
+}
+
+fn seen_by(connection: &mut Connection) -> Value {
+    json(&connection.ask("GET", "/", AS_JSON).unwrap())
+}
+
+#[test]
+fn the_page_says_who_one_is_and_how_each_service_is() {
+    let mut world = World::new();
+    world.settings.rest = "[services.planned]\n".to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    let _broken = world.service("broken", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    let _waiting = world.service("waiting", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    assert_eq!(connection.get("/broken").unwrap().status, 502);
+
+    let page = connection.get("/").unwrap();
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("Content-Type"),
+        Some("text/html; charset=utf-8")
+    );
+    let text = page.text();
+    for part in [
+        "dns:prometheus.example.org",
+        "allow[0]",
+        "node.sock",
+        "The service did not answer with status 200.",
+        "See the service&#39;s own log",
+        "Start the service; it makes its socket when it listens.",
+        "the server certificate",
+        "the client CA",
+    ] {
+        let part = part.replace("&#39;", "'");
+        assert!(text.contains(&part), "{part}\n{text}");
+    }
+
+    let status = seen_by(&mut connection);
+    assert_eq!(status["you"]["identity"], "dns:prometheus.example.org");
+    assert_eq!(status["you"]["address"], "127.0.0.1");
+    let entry = status["you"]["admitted_by"][0].as_str().unwrap();
+    assert!(
+        entry.starts_with("allow[0] (") && entry.contains("aegis.toml:"),
+        "{entry}"
+    );
+    let service = |index: usize| &status["services"][index];
+    let [broken, node, planned, waiting] = [0, 1, 2, 3].map(service);
+    assert_eq!([&broken["name"], &broken["state"]], ["broken", "failing"]);
+    assert_eq!(broken["problem"]["reason"], "status");
+    assert_eq!(broken["last_failure"]["stage"], "respond");
+    assert_eq!([&node["name"], &node["state"]], ["node", "up"]);
+    assert_eq!(node["last_scrape"]["bytes"], 5);
+    assert_eq!(node["socket"], world.socket("node").to_str().unwrap());
+    assert_eq!(
+        [&planned["name"], &planned["problem"]["reason"]],
+        ["planned", "missing"]
+    );
+    assert_eq!(
+        [&waiting["name"], &waiting["state"]],
+        ["waiting", "not scraped yet"]
+    );
+    assert_eq!(status["configuration"]["last_reload_successful"], true);
+}
+
+#[test]
+fn a_service_that_recovers_keeps_its_last_failure() {
+    let world = World::new();
+    let broken = world.service("node", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 502);
+    drop(broken);
+    let _mended = world.service("node", answer("up 1\n"));
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    let node = &seen_by(&mut connection)["services"][0];
+    assert_eq!(node["state"], "up");
+    assert_eq!(node["last_failure"]["reason"], "status");
+    // What more is known is for the operator alone.
+    assert_eq!(node["last_failure"]["detail"], Value::Null);
+    assert!(connection.get("/").unwrap().text().contains("Failed last"));
+}
+
+#[test]
+fn nothing_is_shown_of_services_that_are_not_granted() {
+    let mut world = World::new();
+    let name = format!(r#""dns:{}""#, crate::harness::PROMETHEUS);
+    world.settings.allow = allow(r#""127.0.0.1""#, &name, r#""granted""#)
+        + &allow(
+            r#""127.0.0.1""#,
+            r#""dns:other.example.org""#,
+            r#""secret""#,
+        );
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    let _services = ["granted", "secret"].map(|name| world.service(name, answer("up 1\n")));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/secret").unwrap().status, 404);
+    // A broken file may name it as well.
+    std::fs::write(world.path("aegis.toml"), "[services.secret]\nx = 1\n").unwrap();
+    aegis.logged(&["not reloaded", "secret"]);
+    for headers in ["", AS_JSON] {
+        let shown = connection.ask("GET", "/", headers).unwrap().text();
+        assert!(shown.contains("granted"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+    assert_eq!(
+        seen_by(&mut connection)["configuration"]["last_reload_successful"],
+        false
+    );
+    assert!(
+        connection
+            .get("/")
+            .unwrap()
+            .text()
+            .contains("is broken and not in force")
+    );
+    let all = operator::ask(&world.path("admin.sock"), "GET", "/", "").text();
+    assert!(all.contains("services.secret.x: unknown key"), "{all}");
+}
+
+#[test]
+fn a_browser_may_do_nothing_with_the_page_but_show_it() {
+    let mut world = World::new();
+    world.settings.allow = allow(r#""127.0.0.1""#, r#""*""#, r#""*""#);
+    let aegis = world.start();
+    let uri = "https://a.example/<script>alert('1')</script>";
+    let hostile = world.pki.client_with(|params| {
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+    });
+    let page = world.scraper(&aegis, Some(&hostile)).get("/");
+    let text = page.text();
+    assert!(text.contains("&lt;script&gt;"), "{text}");
+    assert!(
+        !text.contains("<script") && !text.contains(" style="),
+        "{text}"
+    );
+    let policy = page.header("Content-Security-Policy").unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-"),
+        "{policy}"
+    );
+    // The browser takes the style only if this is its digest.
+    let style = text.split("<style>").nth(1).unwrap();
+    let style = style.split("</style>").next().unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    let digest = data_encoding::BASE64.encode(digest.as_ref());
+    assert!(policy.contains(&format!("'sha256-{digest}'")), "{policy}");
+    assert_eq!(page.header("X-Content-Type-Options"), Some("nosniff"));
+    assert_eq!(page.header("Cache-Control"), Some("no-store"));
+}
