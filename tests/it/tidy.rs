@@ -7,6 +7,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("networks", &["peer"]),
     ("identity", &["escaped"]),
+    ("formalities", &[]),
     ("service", &[]),
     ("refusal", &["escaped"]),
     ("escaped", &[]),
@@ -15,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &["identity", "networks", "origin", "policy", "service"],
     ),
-    ("credentials", &["config"]),
+    ("credentials", &["config", "formalities"]),
     (
         "policy",
         &[
@@ -30,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "config",
             "credentials",
+            "formalities",
             "identity",
             "peer",
             "policy",
