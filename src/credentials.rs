@@ -46,8 +46,9 @@ impl Credentials {
         let mut loader = Loader::default();
         let chain = loader.chain(&tls.cert_file);
         let key = loader.key(&tls.key_file);
-        let client_cas = loader.client_cas(&tls.client_ca_file);
-        let client_crls = loader.crls(&tls.client_crl_files);
+        let cas = loader.certificates(&tls.client_ca_file, CA_KEY);
+        let client_cas = loader.client_cas(&tls.client_ca_file, &cas);
+        let client_crls = loader.crls(&tls.client_crl_files, &cas);
         match key {
             Some(key) if loader.faults.is_empty() => Ok(Self {
                 chain,
@@ -111,34 +112,41 @@ impl Loader {
         }
     }
 
-    fn client_cas(&mut self, file: &Given<PathBuf>) -> RootCertStore {
-        const KEY: &str = "tls.client_ca_file";
+    fn client_cas(
+        &mut self,
+        file: &Given<PathBuf>,
+        certificates: &[CertificateDer<'static>],
+    ) -> RootCertStore {
         let mut store = RootCertStore::empty();
-        for certificate in self.certificates(file, KEY) {
-            match usable_ca(&certificate, ASN1Time::now()) {
+        for certificate in certificates {
+            match usable_ca(certificate, ASN1Time::now()) {
                 Ok(ca) => {
                     self.expiries.push(Expiry::of(Role::ClientCa, &ca));
-                    if let Err(error) = store.add(certificate) {
+                    if let Err(error) = store.add(certificate.clone()) {
                         self.fault(
                             file,
-                            KEY,
+                            CA_KEY,
                             &format!("holds a CA that cannot be used: {error}"),
                         );
                     }
                 }
-                Err(problem) => self.fault(file, KEY, &problem),
+                Err(problem) => self.fault(file, CA_KEY, &problem),
             }
         }
         store
     }
 
-    fn crls(&mut self, files: &[Given<PathBuf>]) -> Vec<CertificateRevocationListDer<'static>> {
+    fn crls(
+        &mut self,
+        files: &[Given<PathBuf>],
+        client_cas: &[CertificateDer<'static>],
+    ) -> Vec<CertificateRevocationListDer<'static>> {
         let mut all = Vec::new();
         // Of two lists of one issuer only the first would be asked, be it the older.
         let mut issuers = HashSet::new();
         for file in files {
             for crl in self.crls_of(file) {
-                match crl::summary(&crl) {
+                match crl::usable_crl(&crl, client_cas) {
                     Ok(summary) if issuers.insert(summary.scope.clone()) => {
                         self.expiries.extend(summary.expiry);
                         all.push(crl);
@@ -241,6 +249,7 @@ fn fault(file: &Given<PathBuf>, key: &str, problem: &dyn fmt::Display) -> Fault 
 /// The permission bits of users who neither own the file nor are in its group.
 const OTHERS: u32 = 0o007;
 
+const CA_KEY: &str = "tls.client_ca_file";
 const CRL_KEY: &str = "tls.client_crl_files";
 const PEM_MARK: &[u8] = b"-----BEGIN X509 CRL-----";
 

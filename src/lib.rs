@@ -29,6 +29,7 @@
 pub mod peer;
 pub mod networks;
 pub mod identity;
+pub(crate) mod formalities;
 pub mod service;
 pub mod refusal;
 pub mod view;

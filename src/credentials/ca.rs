@@ -1,12 +1,17 @@
 //! What a certificate must be to be trusted as the CA of scrapers.
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
     OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS, Oid,
 };
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
+
+use crate::formalities::{Flaw, Place};
 
 /// Whether client certificates may lead to this certificate.
 ///
@@ -23,6 +28,8 @@ pub(crate) fn usable_ca<'a>(
     in_validity(&ca, now)?;
     can_sign(&ca)?;
     is_understood(&ca)?;
+    is_well_formed(&ca)?;
+    knows_its_issuer(&ca, certificate)?;
     Ok(ca)
 }
 
@@ -85,19 +92,72 @@ const HONORED: [Oid<'_>; 3] = [
     OID_X509_EXT_NAME_CONSTRAINTS,
 ];
 
+fn is_well_formed(ca: &X509Certificate<'_>) -> Result<(), String> {
+    match Flaw::of(ca, Place::Anchor) {
+        None => Ok(()),
+        Some(flaw) => Err(format!("holds a CA ({}) that {flaw}", ca.subject())),
+    }
+}
+
+/// A CA that says who issued it, and then has signed itself, is not what it says it is. OpenSSL
+/// takes it for no root either. (One that the CA's former key has signed may name that key.)
+fn knows_its_issuer(ca: &X509Certificate<'_>, der: &CertificateDer<'_>) -> Result<(), String> {
+    let mut own = None;
+    let mut named = None;
+    for extension in ca.extensions() {
+        if let ParsedExtension::SubjectKeyIdentifier(key) = extension.parsed_extension() {
+            own = Some(key);
+        }
+        if let ParsedExtension::AuthorityKeyIdentifier(issuer) = extension.parsed_extension() {
+            named = Some(issuer);
+        }
+    }
+    let Some(named) = named else { return Ok(()) };
+    let is_other_key = named
+        .key_identifier
+        .as_ref()
+        .is_some_and(|key| own.is_some_and(|own| own != key));
+    let mut names = named.authority_cert_issuer.iter().flatten();
+    let is_other_name = names.any(|name| matches!(name, GeneralName::DirectoryName(name) if name.as_raw() != ca.subject().as_raw()));
+    if (is_other_key || is_other_name) && has_signed_itself(ca, der) {
+        return Err(format!(
+            "holds a CA ({}) that has signed itself, but names another issuer (authorityKeyIdentifier); it must be issued anew",
+            ca.subject()
+        ));
+    }
+    Ok(())
+}
+
+fn has_signed_itself(ca: &X509Certificate<'_>, der: &CertificateDer<'_>) -> bool {
+    let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+    let signature = &ca.signature_value.data;
+    EndEntityCert::try_from(der).is_ok_and(|key| {
+        let mut kinds = known.all.iter();
+        kinds.any(|kind| {
+            key.verify_signature(*kind, ca.tbs_certificate.as_ref(), signature)
+                .is_ok()
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ca(
-        extensions: Vec<rcgen::CustomExtension>,
-    ) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    fn params() -> rcgen::CertificateParams {
         let mut params = rcgen::CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.key_usages = vec![
             rcgen::KeyUsagePurpose::KeyCertSign,
             rcgen::KeyUsagePurpose::CrlSign,
         ];
+        params
+    }
+
+    fn ca(
+        extensions: Vec<rcgen::CustomExtension>,
+    ) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+        let mut params = params();
         params.custom_extensions = extensions;
         rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
     }
@@ -122,5 +182,40 @@ mod tests {
                 (usable, _) => panic!("critical: {critical}: {usable:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_ca_that_has_signed_itself_names_no_other_issuer() {
+        const KEY: &[u8] = &[0x30, 4, 0x80, 2, 1, 2];
+        const ISSUER: &[u8] = b"\x30\x15\xa1\x10\xa4\x0e\x30\x0c\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01a\x82\x01\x07";
+        let root = ca(Vec::new());
+        assert!(usable_ca(root.as_ref().der(), ASN1Time::now()).is_ok());
+        for named in [KEY, ISSUER] {
+            let extension =
+                rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 35], named.to_vec());
+            let root = ca(vec![extension.clone()]);
+            let problem = usable_ca(root.as_ref().der(), ASN1Time::now()).unwrap_err();
+            assert!(problem.contains("names another issuer"), "{problem}");
+            // A new key of the same CA, vouched for by the old one, names the old one.
+            let mut params = params();
+            params.custom_extensions = vec![extension];
+            let key = rcgen::KeyPair::generate().unwrap();
+            let link = params.signed_by(&key, &root).unwrap();
+            let usable = usable_ca(link.der(), ASN1Time::now()).map(|_| ());
+            assert_eq!(usable, Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_ca_without_a_name_is_refused() {
+        let mut params = params();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap();
+        let problem = usable_ca(root.der(), ASN1Time::now()).unwrap_err();
+        assert!(
+            problem.contains("leaves the name of the CA empty"),
+            "{problem}"
+        );
     }
 }

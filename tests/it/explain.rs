@@ -179,6 +179,11 @@ fn it_judges_a_certificate_as_the_server_does() {
     assert!(said.contains("the certificate is outside its validity period (invalid peer certificate: certificate expired"), "{said}");
     // What is wrong with a certificate says nothing of the policy.
     assert!(!said.contains("allow["), "{said}");
+    let zero = world
+        .pki
+        .client_with(|params| params.serial_number = Some(vec![0].into()));
+    let said = agree(&world, &zero, Some("untrusted"));
+    assert!(said.contains("has a serial number that is zero"), "{said}");
     let other = world
         .pki
         .client_with(|params| params.subject_alt_names = vec![dns("other.org")]);

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind, NamedGroup};
@@ -201,6 +201,25 @@ fn a_chain_through_an_intermediate_is_verified_when_it_is_sent() {
         Some(&without.world.pki.intermediate().client()),
         "untrusted",
     );
+}
+
+#[test]
+fn a_certificate_that_contradicts_the_standard_is_untrusted_and_the_log_says_why() {
+    let stage = stage(World::new());
+    let zero = |params: &mut CertificateParams| params.serial_number = Some(vec![0].into());
+    let line = stage.refuses(Some(&stage.world.pki.client_with(zero)), "untrusted");
+    assert!(
+        line.contains("the certificate has a serial number that is zero"),
+        "{line}"
+    );
+
+    let flawed = stage.world.pki.intermediate_with(zero);
+    let through = flawed.client().with_chain([flawed.ca_der()]);
+    stage.refuses(Some(&through), "untrusted");
+    let of = "the intermediate certificate (CN=aegis test intermediate) has a serial number";
+    stage.aegis.logged(&["reason=untrusted", of]);
+    // What leads nowhere is not held against it.
+    stage.admits(&stage.world.pki.client().with_chain([flawed.ca_der()]));
 }
 
 #[test]

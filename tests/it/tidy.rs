@@ -7,6 +7,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("networks", &["peer"]),
     ("identity", &["escaped"]),
+    ("formalities", &[]),
     ("service", &[]),
     ("refusal", &["escaped"]),
     ("view", &[]),
@@ -16,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &["identity", "networks", "origin", "policy", "service"],
     ),
-    ("credentials", &["config"]),
+    ("credentials", &["config", "formalities"]),
     (
         "policy",
         &[
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "config",
             "credentials",
+            "formalities",
             "identity",
             "peer",
             "policy",

@@ -1,4 +1,5 @@
-//! The check of a client certificate: all that webpki asks, and the purpose that it lets pass.
+//! The check of a client certificate: all that webpki asks, and the purpose and the flaws that it
+//! lets pass.
 
 use std::error;
 use std::fmt;
@@ -13,7 +14,10 @@ use rustls::{
 };
 use x509_parser::parse_x509_certificate;
 
-/// Requires that a client certificate is made for client authentication.
+use crate::formalities::{Flaw, Place};
+
+/// Requires that a client certificate is made for client authentication, and contradicts neither
+/// itself nor RFC 5280.
 ///
 /// webpki accepts a certificate that states no purpose at all; a certificate that some CA
 /// issued for anything else would then do as a scraper's.
@@ -23,6 +27,28 @@ pub(super) struct RequireClientAuth(Arc<dyn ClientCertVerifier>);
 impl RequireClientAuth {
     pub(super) fn over(chain_verifier: Arc<dyn ClientCertVerifier>) -> Self {
         Self(chain_verifier)
+    }
+
+    /// Refuses a chain that leads to a client CA only through a flawed intermediate.
+    ///
+    /// The chain check does not tell which it took: it is asked again without the flawed ones.
+    fn check_those_needed(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let mut sound = Vec::new();
+        let mut flawed = None;
+        for intermediate in intermediates {
+            match flaw_of(intermediate) {
+                None => sound.push(intermediate.clone()),
+                Some(flaw) => flawed = flawed.or(Some(flaw)),
+            }
+        }
+        let Some(flawed) = flawed else { return Ok(()) };
+        let verified = self.0.verify_client_cert(end_entity, &sound, now);
+        verified.map(drop).map_err(|_| other(flawed))
     }
 }
 
@@ -47,19 +73,12 @@ impl ClientCertVerifier for RequireClientAuth {
             Some(TooMuch::Bytes(size)).filter(|_| size > LARGEST_CHAIN)
         };
         if let Some(why) = too_much {
-            let why = CertificateError::Other(OtherError(Arc::new(why)));
-            return Err(Error::InvalidCertificate(why));
+            return Err(other(why));
         }
         let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        if states_client_auth(end_entity) {
-            return Ok(verified);
-        }
-        Err(Error::InvalidCertificate(
-            CertificateError::InvalidPurposeContext {
-                required: ExtendedKeyPurpose::ClientAuth,
-                presented: Vec::new(),
-            },
-        ))
+        check_leaf(end_entity)?;
+        self.check_those_needed(end_entity, intermediates, now)?;
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -115,8 +134,54 @@ impl fmt::Display for TooMuch {
 
 impl error::Error for TooMuch {}
 
-fn states_client_auth(leaf: &[u8]) -> bool {
-    parse_x509_certificate(leaf).is_ok_and(|(_, certificate)| {
-        matches!(certificate.extended_key_usage(), Ok(Some(usage)) if usage.value.client_auth)
-    })
+/// A certificate of a chain with what is wrong with it.
+#[derive(Debug)]
+enum Flawed {
+    Leaf(Flaw),
+    Intermediate(String, Flaw),
+}
+
+impl fmt::Display for Flawed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leaf(flaw) => write!(f, "the certificate {flaw}"),
+            Self::Intermediate(name, flaw) => {
+                write!(f, "the intermediate certificate ({name}) {flaw}")
+            }
+        }
+    }
+}
+
+impl error::Error for Flawed {}
+
+fn check_leaf(leaf: &[u8]) -> Result<(), Error> {
+    let Ok((_, leaf)) = parse_x509_certificate(leaf) else {
+        return Err(other(Flawed::Leaf(Flaw::Unreadable)));
+    };
+    match leaf.extended_key_usage() {
+        Ok(Some(usage)) if usage.value.client_auth => {}
+        Ok(_) | Err(_) => {
+            let purpose = CertificateError::InvalidPurposeContext {
+                required: ExtendedKeyPurpose::ClientAuth,
+                presented: Vec::new(),
+            };
+            return Err(Error::InvalidCertificate(purpose));
+        }
+    }
+    match Flaw::of(&leaf, Place::Leaf) {
+        None => Ok(()),
+        Some(flaw) => Err(other(Flawed::Leaf(flaw))),
+    }
+}
+
+fn flaw_of(intermediate: &[u8]) -> Option<Flawed> {
+    match parse_x509_certificate(intermediate) {
+        Ok((_, ca)) => Flaw::of(&ca, Place::Intermediate)
+            .map(|flaw| Flawed::Intermediate(ca.subject().to_string(), flaw)),
+        Err(_) => Some(Flawed::Intermediate(String::new(), Flaw::Unreadable)),
+    }
+}
+
+fn other(why: impl error::Error + Send + Sync + 'static) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
 }

@@ -38,7 +38,13 @@ impl Pki {
 
     /// A CA below this one.
     pub fn intermediate(&self) -> Self {
-        let params = ca_params("aegis test intermediate");
+        self.intermediate_with(|_| {})
+    }
+
+    /// As [`Pki::intermediate`], with something changed.
+    pub fn intermediate_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params("aegis test intermediate");
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
         Self { issuer }
