@@ -157,6 +157,7 @@ fn documents_name_only_files_that_are_there() {
         "SECURITY.md",
         "certs/README.md",
         "docs/certificates.md",
+        "docs/logs.md",
     ] {
         let text = document(name);
         let folder = root().join(name);
