@@ -122,10 +122,13 @@ fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
     let certificate = world
         .pki
         .client_with(|params| params.not_after = soon.into());
-    let mut connection = world.scraper(&aegis, Some(&certificate)).connect().unwrap();
+    let scraper = world.scraper(&aegis, Some(&certificate));
+    let [mut connection, mut views] = [0, 1].map(|_| scraper.connect().unwrap());
     assert_eq!(connection.get("/node").unwrap().status, 200);
+    assert_eq!(views.get("/-/sd").unwrap().status, 200);
     until_refused(&mut connection);
     aegis.refused("handshake", "expired");
+    assert!(views.get("/-/sd").is_err());
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }
 
