@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Stage};
 use crate::service::ServiceName;
 use clients::Clients;
 pub(crate) use clients::ConnectedClient;
@@ -91,6 +91,7 @@ impl Default for Metrics {
         let process = registry.sub_registry_with_prefix("process");
         process.register_collector(Box::new(Process::started_now()));
         metrics.registry = registry;
+        metrics.begin_at_zero();
         metrics.reloaded();
         metrics
     }
@@ -182,6 +183,19 @@ impl Metrics {
             "Tasks that ended in a panic: a bug of aegis",
             self.panics.clone(),
         );
+    }
+
+    /// Begins every reason at 0: to `increase()`, a series that begins at 1 has not increased.
+    fn begin_at_zero(&self) {
+        for refusal in Refusal::ALL {
+            let family = match refusal.stage() {
+                Stage::Admit | Stage::Handshake => &self.refused_connections,
+                Stage::Route | Stage::Authorize => &self.refused_requests,
+                // Of services, and those are not known yet.
+                Stage::Upstream | Stage::Respond => continue,
+            };
+            family.get_or_create(&(*refusal).into());
+        }
     }
 
     /// The metrics as text.

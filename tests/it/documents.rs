@@ -156,6 +156,7 @@ fn documents_name_only_files_that_are_there() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "certs/README.md",
+        "docs/alerts.md",
         "docs/certificates.md",
         "docs/logs.md",
     ] {
