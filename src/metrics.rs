@@ -194,7 +194,7 @@ impl Metrics {
                 // Of services, and those are not known yet.
                 Stage::Upstream | Stage::Respond => continue,
             };
-            family.get_or_create(&(*refusal).into());
+            drop(family.get_or_create(&(*refusal).into()));
         }
     }
 
