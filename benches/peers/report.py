@@ -31,7 +31,8 @@ COMPARED = [
     ("8 × 20 MiB, memory", "peak-l20m", "peak_bytes"),
     ("start to first scrape", "life", "start_ms"),
 ]
-MIB = 1 << 20
+# Cores that others may use in a measurement that counts, and rounds, for figures to be shown to anybody.
+FOREIGN, ROUNDS = 0.04, 5
 
 
 class Figures:
@@ -41,7 +42,8 @@ class Figures:
         self.rows = result["rows"]
         self.crypto = result["crypto"]
         self.peers = result["peers"]
-        self.counts = not result["options"]["quick"]
+        # In a quick run everything is shown: it is there to see that all runs.
+        self.shows_all = result["options"]["quick"]
 
     def of(self, scenario, peer, figure):
         """Round to figure. Memory and the like are not disturbed by others, time is."""
@@ -52,7 +54,7 @@ class Figures:
         }
 
     def usable(self, row):
-        return not row.get("disturbed") or not self.counts
+        return self.shows_all or not row.get("disturbed")
 
     def median(self, scenario, peer, figure):
         values = self.of(scenario, peer, figure).values()
@@ -76,10 +78,14 @@ class Figures:
 def markdown(result):
     figures = Figures(result)
     parts = [about(result), "## What it must reach\n\n" + bars(figures), "## Aegis by each peer\n\n" + ratios(figures)]
+    ran = {row["scenario"] for row in result["rows"]}
     for scenario, words in LOADS.items():
-        if any(row["scenario"] == scenario for row in result["rows"]):
+        if scenario in ran:
             parts.append(f"## {words}\n\n" + load_table(figures, scenario))
-    parts += ["## Memory, start, size\n\n" + life(figures), "## Handshakes on one core and on two\n\n" + storm(figures)]
+    if "life" in ran:
+        parts.append("## Memory, start, size\n\n" + life(figures))
+    if "storm-1" in ran:
+        parts.append("## Handshakes on one core and on two\n\n" + storm(figures))
     parts += ["## The limits\n\n" + limits(figures), "## Who took part\n\n" + took_part(result, figures)]
     return "\n\n".join(parts) + "\n"
 
@@ -91,11 +97,8 @@ def about(result):
     lines = []
     if options["quick"]:
         lines.append("**A quick run: these figures mean nothing.**\n")
-    elif dropped > len(timed) / 20:
-        lines.append(
-            "**Taken on a machine that others used meanwhile: to be taken again. "
-            "Only undisturbed measurements count below, and there are few.**\n"
-        )
+    elif options["foreign"] > FOREIGN or options["rounds"] < ROUNDS or dropped > len(timed) / 20:
+        lines.append("**In few rounds, or on a machine that others used meanwhile: to be taken again.**\n")
     lines.append(
         f"{machine['date']}, aegis at {machine['commit']} ({machine['rustc']}); {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['system']}. {options['rounds']} interleaved rounds, each "

@@ -212,6 +212,26 @@ pub(crate) fn first(options: &Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Scrapes `--count` times, one after the other, and says nothing.
+pub(crate) fn count(options: &Options) -> Result<(), Box<dyn Error>> {
+    let client = Client::new(options)?;
+    let cold = options.or("mode", "warm".to_owned())? == "cold";
+    let mut buffer = vec![0; 64 << 10];
+    let mut link: Option<Link> = None;
+    for _ in 0..options.or("count", 1)? {
+        let mut open = match link.take() {
+            Some(link) => link,
+            None => client.connect()?,
+        };
+        client.scrape(&mut open, &mut buffer, |_| {})?;
+        match cold {
+            true => open.close(),
+            false => link = Some(open),
+        }
+    }
+    Ok(())
+}
+
 /// Opens `--connections` and scrapes once on each. Prints the memory of the tree below `--server`
 /// before that and while all of them are idle.
 pub(crate) fn idle(options: &Options) -> Result<(), Box<dyn Error>> {

@@ -22,9 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "relay" => relay::serve(&options),
         "load" => load::run(&options),
         "first" => load::first(&options),
+        "count" => load::count(&options),
         "idle" => load::idle(&options),
         "crypto" => crypto::measure(&options),
-        _ => Err("commands: service relay load first idle crypto".into()),
+        _ => Err("commands: service relay load first count idle crypto".into()),
     }
 }
 

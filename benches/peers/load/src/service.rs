@@ -174,8 +174,8 @@ impl Connection {
             }
             if self.head.ends_with(b"\r\n\r\n") {
                 let head = self.head.to_ascii_lowercase();
-                let says = |text: &[u8]| head.windows(text.len()).any(|part| part == text);
-                self.last = says(b"\r\nconnection: close\r\n");
+                let close = b"\r\nconnection: close\r\n";
+                self.last = head.windows(close.len()).any(|part| part == close);
                 self.head.clear();
                 self.written = Some(0);
             }
