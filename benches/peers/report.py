@@ -102,7 +102,7 @@ def about(result):
     lines.append(
         f"{machine['date']}, aegis at {machine['commit']} ({machine['rustc']}); {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['system']}. {options['rounds']} interleaved rounds, each "
-        f"measurement of {options['seconds']:g} s by a program started afresh. {dropped} of {len(timed)} measurements were dropped "
+        f"measurement of {options['seconds']:g} s by a program started afresh. {dropped} of {len(timed)} measurements do not count, "
         f"because others used more than {options['foreign']:g} cores at each of {options['tries']} tries."
     )
     if result["missing"]:
@@ -124,7 +124,7 @@ def bars(figures):
     rows = [
         ("cold scrape, CPU by nginx's", "≤", 0.45, ratio("cold-l10k", "cpu_us", "nginx")),
         (f"cold scrape, CPU by the floor of {floor or 0:.0f} µs", "≤", 1.4, cold and floor and cold / floor),
-        (f"cold scrape, p50 by the best HTTP peer's ({best})", "≤", 0.70, best and ratio("cold-l10k", "p50_us", best)),
+        (f"cold scrape, p50 by the best HTTP peer's ({best or 'none ran'})", "≤", 0.70, best and ratio("cold-l10k", "p50_us", best)),
         ("keep-alive 10 KiB, p50 by nginx's", "≤", 0.85, ratio("keep-l10k", "p50_us", "nginx")),
         ("keep-alive 10 KiB, CPU by nginx's", "≤", 0.85, ratio("keep-l10k", "cpu_us", "nginx")),
         ("keep-alive 10 KiB, p50 by the direct socket's", "≤", 2.0, ratio("keep-l10k", "p50_us", "direct socket")),
@@ -269,7 +269,7 @@ def picture(result):
             color = "#2a7f62" if value <= 1 else "#b5482f"
             parts.append(f'<rect x="{x + label}" y="{top + 2}" width="{length:.1f}" height="{row - 5}" fill="{color}"/>')
             more = "→ " if value > most else ""
-            parts.append(f'<text x="{x + label + length + 4:.1f}" y="{top + 10}" fill="#444">{more}{value:.2f}</text>')
+            parts.append(f'<text x="{x + width - 8}" y="{top + 10}" text-anchor="end" fill="#444">{more}{value:.2f}</text>')
         line = x + label + scale
         parts.append(f'<path d="M{line:.1f} {y + 5}v{row * len(names) + 2}" stroke="#222" stroke-dasharray="3 2"/>')
     return "\n".join([*parts, "</svg>"]) + "\n"
