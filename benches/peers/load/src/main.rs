@@ -1,0 +1,59 @@
+//! Everything of the benchmark that has to be fast: the load client, the service, a relay without
+//! TLS, and the cryptography of a handshake by itself. `benches/peers/run` starts them.
+
+mod client;
+mod crypto;
+mod load;
+mod procs;
+mod relay;
+mod ready;
+mod service;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::str::FromStr;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let options = Options::from_words(words)?;
+    match command.as_str() {
+        "service" => service::serve(&options),
+        "relay" => relay::serve(&options),
+        "load" => load::run(&options),
+        "first" => load::first(&options),
+        "count" => load::count(&options),
+        "idle" => load::idle(&options),
+        "crypto" => crypto::measure(&options),
+        _ => Err("commands: service relay load first count idle crypto".into()),
+    }
+}
+
+/// What was given as `--name value`.
+struct Options(HashMap<String, String>);
+
+impl Options {
+    fn from_words(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut given = HashMap::new();
+        while let Some(word) = words.next() {
+            let name = word.strip_prefix("--").ok_or("options are --name value")?;
+            let value = words.next().ok_or("an option lacks its value")?;
+            given.insert(name.to_owned(), value);
+        }
+        Ok(Self(given))
+    }
+
+    fn text(&self, name: &str) -> Result<&str, Box<dyn Error>> {
+        let value = self.0.get(name).map(String::as_str);
+        value.ok_or_else(|| format!("--{name} is missing").into())
+    }
+
+    fn or<T: FromStr>(&self, name: &str, default: T) -> Result<T, Box<dyn Error>> {
+        match self.0.get(name) {
+            None => Ok(default),
+            Some(value) => value
+                .parse()
+                .map_err(|_| format!("--{name} {value} is not usable").into()),
+        }
+    }
+}

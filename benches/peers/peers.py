@@ -1,0 +1,253 @@
+"""The programs that are compared, and how each is started for the same job."""
+
+import os
+import pwd
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TARGETS = [mark + size for size in ("10k", "1m", "20m") for mark in "lc"]
+
+
+@dataclass
+class Place:
+    """Where one start of a peer finds everything, and which target it is started for."""
+
+    work: Path
+    pki: Path
+    services: Path
+    tcp_ports: dict
+    port: int
+    target: str
+    cores: int
+
+    def fill(self, text, **more):
+        values = {
+            "WORK": self.work,
+            "PKI": self.pki,
+            "SERVICES": self.services,
+            "SERVICE": self.services / f"{self.target}.sock",
+            "PORT": self.port,
+            "CORES": self.cores,
+            "USER": pwd.getpwuid(os.getuid()).pw_name,
+            **more,
+        }
+        return re.sub(r"@([A-Z_]+)@", lambda found: str(values[found[1]]), text)
+
+
+class Peer:
+    """A program that does aegis's job, or a part of it."""
+
+    name = ""
+    logs = ""
+    # Which template each target adds to the configuration, under @LOCATIONS_EACH@ and @SERVICES_EACH@.
+    template = ""
+    location = service = ""
+    between = "\n"
+    speaks_http = True
+    scheme = "tls"
+
+    def binary(self):
+        """The executable, or None where it is not installed."""
+        found = shutil.which(self.program, path=os.environ["PATH"] + ":/usr/sbin")
+        return Path(found) if found else None
+
+    def version(self):
+        return version_in(all_lines([self.binary(), *self.version_words]))
+
+    def path(self, target):
+        return f"/{target}"
+
+    def configure(self, place):
+        text = (HERE / "peers" / self.template).read_text()
+        each = {
+            key: self.between.join(
+                place.fill(one, TARGET=target, SOCKET=place.services / f"{target}.sock", TCP=place.tcp_ports[target])
+                for target in TARGETS
+            )
+            for key, one in (("LOCATIONS_EACH", self.location), ("SERVICES_EACH", self.service))
+        }
+        file = place.work / self.template
+        reuseport = " reuseport" if place.cores > 1 else ""
+        file.write_text(place.fill(text, REUSEPORT=reuseport, **each))
+        return file
+
+    def command(self, place):
+        raise NotImplementedError
+
+    def unable(self, _scenario):
+        """Why it cannot run a scenario, if so."""
+        return None
+
+
+class Aegis(Peer):
+    name, logs, template = "aegis", "one line a scrape", "aegis.toml"
+
+    def __init__(self, binary):
+        self._binary = binary
+
+    def binary(self):
+        return self._binary
+
+    def version(self):
+        return version_in(all_lines([self._binary, "--version"]))
+
+    def command(self, place):
+        return [self._binary, "serve", "--config", self.configure(place)]
+
+
+class Nginx(Peer):
+    name, program, version_words = "nginx", "nginx", ["-v"]
+    logs, template = "one line a scrape", "nginx.conf"
+    service = "    upstream @TARGET@ { server unix:@SOCKET@; keepalive 64; keepalive_requests 1000000000; }"
+    location = "        location = /@TARGET@ { proxy_pass http://@TARGET@/metrics; }"
+
+    def command(self, place):
+        file = self.configure(place)
+        return [self.binary(), "-p", place.work, "-e", place.work / "nginx-error.log", "-c", file]
+
+
+class HAProxy(Peer):
+    name, program, version_words = "HAProxy", "haproxy", ["-v"]
+    logs, template = "one line a scrape", "haproxy.cfg"
+    location = "    use_backend @TARGET@ if { path /@TARGET@ }"
+    service = "backend @TARGET@\n    http-request set-path /metrics\n    server service unix@@SOCKET@"
+
+    def command(self, place):
+        chain = (place.pki / "server.pem").read_text() + (place.pki / "server.key").read_text()
+        both = place.work / "server-chain.pem"
+        both.touch(mode=0o600)
+        both.write_text(chain)
+        return [self.binary(), "-db", "-f", self.configure(place)]
+
+
+class Caddy(Peer):
+    name, program, version_words = "Caddy", "caddy", ["version"]
+    logs, template, between = "one line a scrape", "caddy.json", ",\n"
+    location = (
+        '            {"match": [{"path": ["/@TARGET@"], "remote_ip": {"ranges": ["127.0.0.0/8"]}}], "handle": ['
+        '{"handler": "rewrite", "uri": "/metrics"}, '
+        '{"handler": "reverse_proxy", "upstreams": [{"dial": "unix/@SOCKET@"}]}]}'
+    )
+
+    def command(self, place):
+        return [self.binary(), "run", "--config", self.configure(place)]
+
+
+class Stunnel(Peer):
+    name, program, version_words = "stunnel", "stunnel4", ["-version"]
+    logs, template, speaks_http = "one line a connection", "stunnel.conf", False
+
+    def command(self, place):
+        return [self.binary(), self.configure(place)]
+
+
+class ExporterExporter(Peer):
+    name, program, version_words = "exporter_exporter", "prometheus-exporter-exporter", ["-version"]
+    logs, template = "nothing a scrape; service over TCP", "exporter_exporter.yml"
+    service = "  @TARGET@: {method: http, http: {port: @TCP@, address: 127.0.0.1, path: /metrics, verify: false}}"
+
+    def path(self, target):
+        return f"/proxy?module={target}"
+
+    def command(self, place):
+        return [
+            self.binary(), f"-config.file={self.configure(place)}", "-web.listen-address=",
+            f"-web.tls.listen-address=127.0.0.1:{place.port}", "-web.tls.verify", "-web.tls.certmatch=^prometheus",
+            f"-web.tls.cert={place.pki}/server.pem", f"-web.tls.key={place.pki}/server.key",
+            f"-web.tls.ca={place.pki}/ca.pem", "-allow.net=127.0.0.0/8",
+        ]  # fmt: skip
+
+
+class Go(Peer):
+    """The original: keep-alives towards the service off, as it was, or on."""
+
+    def __init__(self, build_dir, keep_alive):
+        self.name = "Go, keep-alive" if keep_alive else "Go"
+        self.logs = "nothing a scrape"
+        self.keep_alive = keep_alive
+        self.built = build_dir / "go-reverse-proxy"
+
+    def binary(self):
+        return self.built if self.built.exists() else None
+
+    def version(self):
+        return f"Go {version_in(all_lines(['go', 'version']))}"
+
+    def command(self, place):
+        return [
+            self.built, "-listen", f"127.0.0.1:{place.port}", "-sockets", place.services, "-pki", place.pki,
+            f"-keep-alive={str(self.keep_alive).lower()}",
+        ]  # fmt: skip
+
+
+class Given(Peer):
+    """A further peer: NAME=COMMAND with @PORT@, @PKI@, @SERVICES@, @SERVICE@ and @CORES@ in it."""
+
+    logs = "as given"
+
+    def __init__(self, definition):
+        self.name, _, self.line = definition.partition("=")
+        self.program = shlex.split(self.line)[0]
+
+    def version(self):
+        return "as given"
+
+    def command(self, place):
+        return shlex.split(place.fill(self.line))
+
+
+class Relay(Peer):
+    """A limit: the same way without TLS, HTTP, log or any check."""
+
+    name, logs, scheme = "plain TCP relay", "nothing", "tcp"
+
+    def __init__(self, load):
+        self._binary = load
+
+    def binary(self):
+        return self._binary
+
+    def version(self):
+        return "-"
+
+    def command(self, place):
+        service = place.services / f"{place.target}.sock"
+        return [self._binary, "relay", "--listen", f"127.0.0.1:{place.port}", "--unix", service]
+
+
+class Direct(Peer):
+    """A limit: the service itself, by the same client."""
+
+    name, logs, scheme = "direct socket", "nothing", "unix"
+
+    def binary(self):
+        return Path("/")
+
+    def version(self):
+        return "-"
+
+    def command(self, _place):
+        return None
+
+    def unable(self, scenario):
+        return None if scenario.kind == "load" else "no program in between"
+
+
+def all_lines(command):
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return ended.stdout.splitlines()
+
+
+def version_in(lines):
+    """The first thing that looks like a version; the rest names hosts and people."""
+    found = re.search(r"\d+\.\d+(\.\d+)*", "\n".join(lines))
+    return found[0] if found else "unknown"
+
+
+def first_line(command):
+    return next(iter(all_lines(command)), "unknown").strip()
