@@ -70,14 +70,21 @@ pub(crate) fn show(
 
 /// Says whether a scrape could succeed, and if not, why.
 fn ready(gate: &Gate, endpoint: &Endpoint) -> Shown {
+    match not_ready(gate, endpoint) {
+        Some(why) => Shown::line(503, &format!("not ready: {why}")),
+        None => Shown::line(200, "ready"),
+    }
+}
+
+fn not_ready(gate: &Gate, endpoint: &Endpoint) -> Option<&'static str> {
     if endpoint.is_draining() {
-        return Shown::line(503, "not ready: it is stopping");
+        return Some("it is stopping");
     }
     if gate.server_has_expired() {
-        return Shown::line(503, "not ready: the server certificate has run out");
+        return Some("the server certificate has run out");
     }
     if gate.upstream.has_directory().is_err() {
-        return Shown::line(503, "not ready: the socket directory is not there");
+        return Some("the socket directory is not there");
     }
-    Shown::line(200, "ready")
+    None
 }

@@ -59,10 +59,10 @@ impl Refusal {
                 "See why the service is slow, or raise scrape_timeout in the scrape job."
             }
             Self::Status => {
-                "See the service's own log; it answers metrics at the path under [services.NAME]."
+                "See the service's own log; if its metrics are elsewhere, set path under [services.NAME]."
             }
             Self::ContentType => {
-                "Correct the service's path; it answers something that is not metrics."
+                "Something else than metrics is at that path; set path under [services.NAME]."
             }
             Self::Malformed => {
                 "Let the service state the length of its answer or send it in chunks."

@@ -22,6 +22,8 @@ pub(super) struct Status {
     pub(super) reload: LastReload,
     /// Whether the last reload failed. Why is in `reload`, for the operator alone.
     pub(super) reload_failed: bool,
+    /// Why no scrape can succeed, if none can.
+    pub(super) not_ready: Option<&'static str>,
 }
 
 /// Who looks, by what aegis knows.
@@ -57,6 +59,8 @@ pub(super) enum State {
     Failing(Refusal),
     /// It can be scraped, and nobody has.
     NotScraped,
+    /// Its socket was gone and is there again, and nobody has scraped it since.
+    Returned,
 }
 
 impl State {
@@ -65,6 +69,17 @@ impl State {
             Self::Up => "up",
             Self::Failing(_) => "failing",
             Self::NotScraped => "not scraped yet",
+            Self::Returned => "returned",
+        }
+    }
+
+    /// Its place in a list for people: what fails first, what is well last.
+    pub(super) fn urgency(self) -> u8 {
+        match self {
+            Self::Failing(_) => 0,
+            Self::Returned => 1,
+            Self::NotScraped => 2,
+            Self::Up => 3,
         }
     }
 }
@@ -95,6 +110,7 @@ pub(super) fn of(viewer: &Viewer<'_>, gate: &Gate, endpoint: &Endpoint) -> Statu
         expiries: gate.expiries().to_vec(),
         reload: LastReload { faults, ..last },
         reload_failed,
+        not_ready: super::not_ready(gate, endpoint),
     }
 }
 
@@ -113,8 +129,7 @@ fn service_status(
         (Ok(()), None) => State::NotScraped,
         (Ok(()), Some(last)) => match last.outcome {
             Ok(_) => State::Up,
-            // The socket is there by now.
-            Err(Refusal::Missing | Refusal::UnknownService) => State::NotScraped,
+            Err(Refusal::Missing | Refusal::UnknownService) => State::Returned,
             Err(refusal) => State::Failing(refusal),
         },
     };
@@ -150,6 +165,7 @@ impl Status {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "you": who,
+            "not_ready": self.not_ready,
             "services": services,
             "expiries": expiries.collect::<Vec<Value>>(),
             "configuration": {
@@ -162,6 +178,10 @@ impl Status {
 }
 
 impl ServiceStatus {
+    pub(super) fn fails(&self) -> bool {
+        matches!(self.state, State::Failing(_))
+    }
+
     fn json(&self) -> Value {
         let last = self.last.map(|last| {
             json!({
@@ -187,7 +207,7 @@ impl ServiceStatus {
             "state": self.state.word(),
             "problem": match self.state {
                 State::Failing(problem) => refusal(problem),
-                State::Up | State::NotScraped => Value::Null,
+                State::Up | State::NotScraped | State::Returned => Value::Null,
             },
             "last_scrape": last,
             "last_failure": failure,
@@ -216,6 +236,13 @@ pub(super) fn time(seconds: i64) -> String {
 pub(super) fn moment(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     time(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// From now to such a time.
+pub(super) fn seconds_to(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs().cast_signed());
+    seconds.saturating_sub(now)
 }
 
 /// The end of the year 9999.

@@ -42,8 +42,8 @@ fn the_page_says_who_one_is_and_how_each_service_is() {
         "The service did not answer with status 200.",
         "See the service&#39;s own log",
         "Start the service; it makes its socket when it listens.",
-        "the server certificate",
-        "the client CA",
+        "The server certificate",
+        "The client CA",
     ] {
         let part = part.replace("&#39;", "'");
         assert!(text.contains(&part), "{part}\n{text}");
@@ -77,6 +77,61 @@ fn the_page_says_who_one_is_and_how_each_service_is() {
 }
 
 #[test]
+fn what_fails_comes_first_on_the_page() {
+    let mut world = World::new();
+    world.settings.rest = "[services.planned]\n".to_owned();
+    let _services = ["node", "waiting"].map(|name| world.service(name, answer("up 1\n")));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    let text = connection.get("/").unwrap().text();
+    assert!(text.contains("<title>aegis: 1 failing</title>"), "{text}");
+    assert!(
+        text.contains("1 failing, 1 not scraped yet, 1 up"),
+        "{text}"
+    );
+    let places = ["planned", "waiting", "node"].map(|name| {
+        let link = format!("<a href=\"/{name}\">{name}</a>");
+        text.find(&link).unwrap_or_else(|| panic!("{link}\n{text}"))
+    });
+    assert!(places.is_sorted(), "{text}");
+}
+
+#[test]
+fn a_service_whose_socket_returned_is_neither_failing_nor_up() {
+    let world = World::new();
+    let node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    drop(node);
+    assert_eq!(connection.get("/node").unwrap().status, 502);
+    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "failing");
+    let _again = world.service("node", answer("up 1\n"));
+    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "returned");
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "up");
+}
+
+#[test]
+fn the_page_says_when_no_scrape_can_succeed() {
+    let world = World::new();
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(seen_by(&mut connection)["not_ready"], Value::Null);
+    let text = connection.get("/").unwrap().text();
+    assert!(text.contains("<title>aegis</title>"), "{text}");
+    std::fs::remove_dir(world.path("services")).unwrap();
+    let why = "the socket directory is not there";
+    assert_eq!(seen_by(&mut connection)["not_ready"], why);
+    let text = connection.get("/").unwrap().text();
+    assert!(text.contains("<title>aegis: 1 warning</title>"), "{text}");
+    assert!(
+        text.contains("The socket directory is not there."),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_service_that_recovers_keeps_its_last_failure() {
     let world = World::new();
     let broken = world.service("node", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
@@ -91,7 +146,7 @@ fn a_service_that_recovers_keeps_its_last_failure() {
     assert_eq!(node["last_failure"]["reason"], "status");
     // What more is known is for the operator alone.
     assert_eq!(node["last_failure"]["detail"], Value::Null);
-    assert!(connection.get("/").unwrap().text().contains("Failed last"));
+    assert!(connection.get("/").unwrap().text().contains("Last failed"));
 }
 
 #[test]
@@ -130,6 +185,8 @@ fn nothing_is_shown_of_services_that_are_not_granted() {
     );
     let all = operator::ask(&world.path("admin.sock"), "GET", "/", "").text();
     assert!(all.contains("services.secret.x: unknown key"), "{all}");
+    // No service is scraped there, so that a link would lead nowhere.
+    assert!(!all.contains("<a "), "{all}");
 }
 
 #[test]
