@@ -58,15 +58,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
                 break;
             };
             let head = std::mem::take(&mut unsent);
+            let is_whole = answer.is_whole();
             match answer.framing() {
                 Framing::Chunked => {
                     let length = Bytes::from(format!("{:x}\r\n", data.len()));
-                    let framed = head.chain(length).chain(data).chain(&b"\r\n"[..]);
-                    self.write(framed).await
+                    let end: &[u8] = match is_whole {
+                        true => b"\r\n0\r\n\r\n",
+                        false => b"\r\n",
+                    };
+                    self.write(head.chain(length).chain(data).chain(end)).await
                 }
                 Framing::Length(_) => self.write(head.chain(data)).await,
             }
             .map_err(Failed::seen)?;
+            if is_whole {
+                return Ok(size);
+            }
             // A service that never pauses must not keep the others from their turn.
             yield_now().await;
         }

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Fault, Given, Service};
 use crate::policy::Permit;
@@ -220,23 +221,29 @@ async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<UnixStream, Refused
     let through = format!("{DESCRIPTORS}/{}", socket.as_raw_fd());
     let mut pause = SHORTEST_PAUSE;
     loop {
-        #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
-        let connecting = UnixStream::connect(&through);
-        match timeout_at(deadline, connecting).await {
-            Ok(Ok(stream)) => return Ok(stream),
+        match connect_now(&through) {
+            Ok(stream) => return Ok(stream),
             // A full backlog is refused at once (connect(2), EAGAIN), and nothing tells when
             // there is room again. A service that accepts slowly is no dead service.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() + pause >= deadline {
                     return Err(Refused::new(Refusal::Connect, "its backlog stayed full"));
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Ok(Err(error)) => return Err(Refused::new(Refusal::Connect, error)),
-            Err(_) => return Err(Refused::new(Refusal::Connect, "timed out")),
+            Err(error) => return Err(Refused::new(Refusal::Connect, error)),
         }
     }
+}
+
+/// Connects without waiting: a Unix socket is connected at once or not at all (unix(7)).
+fn connect_now(path: &str) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
+    net::connect(&stream, &SocketAddrUnix::new(path)?)?;
+    UnixStream::from_std(stream.into())
 }
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

@@ -81,7 +81,7 @@ impl Answer {
     ) -> Result<Self, Refused> {
         let Connected { stream, turn } = connected;
         let (mut sender, connection) = Builder::new()
-            .max_buf_size(READ_BUFFER.max(limits.response_head))
+            .read_buf_exact_size(Some(READ_BUFFER.max(limits.response_head)))
             .max_header_size(limits.response_head)
             .handshake(RequestFirst::over(stream))
             .await
@@ -141,15 +141,22 @@ impl Answer {
     ///
     /// Small pieces that have already come are gathered into one.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
-        let mut gathered = match self.piece().await? {
+        let first = match self.piece().await? {
             None => return Ok(None),
             Some(piece) if piece.len() >= SMALL => return Ok(Some(piece)),
-            Some(piece) => BytesMut::from(piece.as_ref()),
+            Some(piece) => piece,
         };
+        let mut gathered = BytesMut::new();
         // How it ended is for the next call; what came before goes out first.
-        while gathered.len() < READ_BUFFER - SMALL {
+        while first.len() + gathered.len() < READ_BUFFER - SMALL {
             match self.piece_that_came().await {
-                Poll::Ready(Ok(Some(piece))) => gathered.extend_from_slice(&piece),
+                Poll::Ready(Ok(Some(piece))) => {
+                    if gathered.is_empty() {
+                        gathered.reserve(READ_BUFFER);
+                        gathered.extend_from_slice(&first);
+                    }
+                    gathered.extend_from_slice(&piece);
+                }
                 Poll::Ready(ended) => {
                     self.ended = Some(ended.map(|_| ()));
                     break;
@@ -157,7 +164,15 @@ impl Answer {
                 Poll::Pending => break,
             }
         }
-        Ok(Some(gathered.freeze()))
+        match gathered.is_empty() {
+            true => Ok(Some(first)),
+            false => Ok(Some(gathered.freeze())),
+        }
+    }
+
+    /// Whether the body is known to have ended as a whole, after what [`Answer::next`] gave.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.ended, Some(Ok(())))
     }
 
     async fn piece_that_came(&mut self) -> Poll<Result<Option<Bytes>, Refused>> {
@@ -183,7 +198,7 @@ impl Answer {
 }
 
 /// A piece below this is worth copying to save a TLS record and a system call.
-const SMALL: usize = 4 * 1024;
+const SMALL: usize = 16 * 1024;
 
 /// Bounds the memory of a scrape, together with what TLS holds. More is no faster.
 const READ_BUFFER: usize = 64 * 1024;
