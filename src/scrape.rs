@@ -43,8 +43,10 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let begun = Instant::now();
     let mut gates = endpoint.gates();
     let mut gate = endpoint.gate();
+    // Boxed, here and below: an idle connection, and most are, holds no room for either.
+    let accepting = Box::pin(gate.handshake.accept(admitted, &gate.policy));
     let mut session = tokio::select! {
-        accepted = gate.handshake.accept(admitted, &gate.policy) => match accepted {
+        accepted = accepting => match accepted {
             Ok(session) => session,
             Err(refused) => return endpoint.turn_away(&peer, &refused),
         },
@@ -81,9 +83,11 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
             asked.afterwards
         };
         let wanted = asked.wanted.clone();
+        let serving = (asked, afterwards);
+        let serving = Box::pin(request(&mut session, &mut heads, serving, &gate, &endpoint));
         let outcome = tokio::select! {
             biased;
-            outcome = request(&mut session, &mut heads, (asked, afterwards), &gate, &endpoint) => outcome,
+            outcome = serving => outcome,
             refused = until_outlawed(&presented, &wanted, gates.clone()) => {
                 endpoint.turn_out(&presented, &refused);
                 Connection::Cut
