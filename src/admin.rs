@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +19,10 @@ use crate::gate::Endpoint;
 use crate::listen::reap;
 use crate::scrape;
 
-/// The bound socket; its file goes with it.
+/// The bound socket. Its file is left behind, for the next start to replace: a process that
+/// could remove it could remove the sockets beside it.
 #[derive(Debug)]
-pub(crate) struct AdminListener {
-    listener: UnixListener,
-    path: PathBuf,
-}
+pub(crate) struct AdminListener(UnixListener);
 
 impl AdminListener {
     /// Binds the socket, in place of one that nobody listens on any more.
@@ -36,23 +34,13 @@ impl AdminListener {
         match bind(path, socket.mode) {
             Ok(listener) => {
                 info!(admin_socket = %path.display(), mode = %format_args!("{:04o}", socket.mode), "the operator can ask here");
-                Ok(Self {
-                    listener,
-                    path: path.clone(),
-                })
+                Ok(Self(listener))
             }
             Err(error) => {
                 let problem = format!("{} cannot be listened on: {error}", path.display());
                 Err(Fault::new(&socket.path.origin, "admin_socket", problem))
             }
         }
-    }
-}
-
-impl Drop for AdminListener {
-    fn drop(&mut self) {
-        // One that is left behind is replaced at the next start.
-        drop(fs::remove_file(&self.path));
     }
 }
 
@@ -87,7 +75,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
 
 /// Serves the admin socket for ever, if there is one.
 pub(crate) async fn serve(admin: Option<&AdminListener>, endpoint: &Arc<Endpoint>) -> Infallible {
-    let Some(AdminListener { listener, .. }) = admin else {
+    let Some(AdminListener(listener)) = admin else {
         return std::future::pending().await;
     };
     let mut connections = JoinSet::new();

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod flags;
 mod health;
+mod sandbox;
 mod services;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(question) => explain::explain(question),
         Command::Services(which) => services::services(which),
+        Command::Sandbox(flags) => sandbox::sandbox(flags),
         Command::Health(health) => health.run(),
     }
 }
@@ -61,6 +63,8 @@ enum Command {
     Explain(explain::Question),
     /// List the services that are there now, and whom they are granted to
     Services(services::Which),
+    /// Enter the sandbox of serve, and try to get out of it
+    Sandbox(Flags),
     /// Ask a running aegis on its admin socket whether it is well
     Health(health::Health),
 }

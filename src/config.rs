@@ -43,6 +43,8 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// The bound of everything.
     pub limits: Limits,
+    /// How the process is confined by the kernel.
+    pub sandbox: Sandbox,
     /// How logs are written.
     pub log: Log,
     /// What is allowed, but will hurt; one sentence each.
@@ -84,8 +86,27 @@ impl Config {
         }
     }
 
+    /// The file that these overrides stand over, whether it is there or not.
+    #[must_use]
+    pub fn file(overrides: &Overrides) -> &Path {
+        let default = Path::new(Self::DEFAULT_FILE);
+        overrides.config.as_deref().unwrap_or(default)
+    }
+
     /// The file that is read when none is named.
     pub const DEFAULT_FILE: &str = "/etc/aegis/aegis.toml";
+}
+
+/// How the process is confined by the kernel once it serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel can; what it cannot is said.
+    #[default]
+    BestEffort,
+    /// Fully, or it does not start.
+    Required,
+    /// Not at all.
+    UnsafeNone,
 }
 
 /// The socket on which aegis speaks to its operator in plain HTTP. Who may open it may ask.

@@ -48,6 +48,7 @@ pub mod scrape;
 pub(crate) mod forecast;
 pub mod gate;
 pub(crate) mod views;
+pub(crate) mod sandbox;
 pub mod listen;
 pub(crate) mod admin;
 pub(crate) mod reload;

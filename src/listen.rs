@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::config::{Fault, Given, Limits};
 use crate::gate::Endpoint;
 use crate::peer::Peer;
+use crate::sandbox::Sealed;
 use crate::scrape;
 
 /// The bound addresses.
@@ -69,7 +70,7 @@ impl Listeners {
     }
 
     /// Accepts connections until draining begins, and returns the tasks that still serve some.
-    pub async fn serve(mut self, endpoint: &Arc<Endpoint>) -> JoinSet<()> {
+    pub(crate) async fn serve(mut self, _: Sealed, endpoint: &Arc<Endpoint>) -> JoinSet<()> {
         let mut connections = JoinSet::new();
         let mut trouble = Trouble::default();
         loop {

@@ -20,7 +20,9 @@ use crate::service::ServiceName;
 use clients::Clients;
 pub(crate) use clients::ConnectedClient;
 pub use exposition::Format;
-use labels::{Build, ByReason, ByRole, ByService, ByServiceAndReason, Role, Service, THIS_BUILD};
+use labels::{
+    Build, ByKind, ByReason, ByRole, ByService, ByServiceAndReason, Role, Service, THIS_BUILD,
+};
 use next_update::NextUpdate;
 use process::Process;
 
@@ -45,6 +47,14 @@ pub struct Metrics {
     most_connections: Gauge<i64, AtomicI64>,
     not_after: Family<ByRole, Gauge<i64, AtomicI64>>,
     next_update: NextUpdate,
+    sandbox: Family<ByKind, Gauge<i64, AtomicI64>>,
+}
+
+/// Whether a wall of the sandbox stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    Yes,
+    No,
 }
 
 /// What is so at the moment that metrics are asked for.
@@ -83,6 +93,7 @@ impl Default for Metrics {
             most_connections: Gauge::default(),
             not_after: Family::default(),
             next_update: NextUpdate::default(),
+            sandbox: Family::default(),
         };
         let mut registry = Registry::default();
         metrics.register_connections(registry.sub_registry_with_prefix("aegis"));
@@ -168,6 +179,11 @@ impl Metrics {
             self.not_after.clone(),
         );
         registry.register_collector(Box::new(self.next_update.clone()));
+        registry.register(
+            "sandbox_active",
+            "1 for each wall of the sandbox that the kernel has put up, 0 for each that it has not",
+            self.sandbox.clone(),
+        );
         registry.register(
             "config_last_reload_successful",
             "1 if the configuration could be read the last time, 0 if an older one is in force",
@@ -293,6 +309,14 @@ impl Metrics {
 
     pub(crate) fn reload_failed(&self) {
         self.reload_succeeded.set(0);
+    }
+
+    pub(crate) fn sandbox(&self, kind: &'static str, stands: Stands) {
+        let value = match stands {
+            Stands::Yes => 1,
+            Stands::No => 0,
+        };
+        self.sandbox.get_or_create(&ByKind { kind }).set(value);
     }
 
     pub(crate) fn panicked(&self) {

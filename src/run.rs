@@ -16,7 +16,9 @@ use crate::config::{Config, Fault, Overrides};
 use crate::gate::{Endpoint, Gate};
 use crate::listen::{self, Listeners, reap};
 use crate::log;
+use crate::metrics::Stands;
 use crate::reload::Reloader;
+use crate::sandbox::{self, Paths, Wall};
 
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
@@ -70,6 +72,7 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
     let (reloads, wishes) = mpsc::channel(RELOADS_WAITING);
     let mut reloader = Reloader::new(overrides, &config, wishes).map_err(Ended::System)?;
     let (listen, admin) = (config.listen.clone(), config.admin.clone());
+    let (sandbox, paths) = (config.sandbox, Paths::of(&config, Config::file(overrides)));
     let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
@@ -84,17 +87,31 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
         .fill(&mut [0; 32]);
     random.map_err(|_| Ended::System(io::Error::other("no random numbers")))?;
 
+    let (sealed, walls) = sandbox::seal(sandbox, &paths).map_err(Ended::System)?;
+    for missing in walls.missing() {
+        warn!("{missing}");
+    }
     let addresses = listeners.addresses();
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
+    let standing: Vec<&str> = walls.standing().collect();
+    for wall in Wall::ALL {
+        let state = if walls.has(*wall) {
+            Stands::Yes
+        } else {
+            Stands::No
+        };
+        endpoint.metrics.sandbox(wall.name(), state);
+    }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(" "),
         services,
+        sandbox = standing.join(" "),
         "ready"
     );
-    let mut serving = std::pin::pin!(listeners.serve(&endpoint));
+    let mut serving = std::pin::pin!(listeners.serve(sealed, &endpoint));
     let mut connections = tokio::select! {
         connections = &mut serving => connections,
         () = signals.stop() => {

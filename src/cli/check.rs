@@ -10,6 +10,7 @@ use super::{CONFIGURATION, complain, say};
 use crate::config::{Config, Fault};
 use crate::gate::Gate;
 use crate::run::Ended;
+use crate::sandbox;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -71,11 +72,12 @@ impl Report {
         let listen = config.listen.iter().map(|given| given.value.to_string());
         let listen: Vec<String> = listen.collect();
         let socket_dir = config.socket_dir.value.display().to_string();
+        let missing_walls = sandbox::forecast(config.sandbox);
         match Gate::build(config, None) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
                 faults: Vec::new(),
-                warnings: gate.warnings().collect(),
+                warnings: gate.warnings().chain(missing_walls).collect(),
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),

@@ -1,6 +1,7 @@
 //! The `[limits]` table: the bound of everything that a scraper or a service could make grow.
 
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::fault::{Fault, Given};
@@ -98,8 +99,11 @@ const HEAD: RangeInclusive<u64> = KIB..=KIB * KIB;
 /// More than a day is a mistyped unit; the timers of the runtime end at about two years.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * MINUTE);
 
+/// Asked once: later, the sandbox hides the control group that bounds them.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    *CORES
 }
 
 struct Reader<'a> {

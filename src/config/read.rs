@@ -10,7 +10,7 @@ use super::fault::{Fault, Given};
 use super::limits::Limits;
 use super::section::Section;
 use super::{
-    AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Tls, TlsVersion, services,
+    AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion, services,
 };
 use crate::networks::{Network, Networks};
 use crate::origin::Origin;
@@ -29,6 +29,7 @@ pub(super) fn config(
     });
     let admin = admin(&mut written, faults);
     let advertise = advertise(&mut written, faults);
+    let sandbox = sandbox(&mut written, &mut warnings, faults);
     let tls = tls(written.table("tls", faults), &mut warnings, faults);
     let policy = policy(written.tables("allow", faults), &mut warnings, faults);
     let limits = Limits::read(written.table("limits", faults), faults);
@@ -45,6 +46,7 @@ pub(super) fn config(
         policy: policy?,
         services,
         limits,
+        sandbox,
         log,
         warnings,
     })
@@ -94,6 +96,26 @@ pub(super) fn admin(written: &mut Section, faults: &mut Vec<Fault>) -> Option<Ad
 
 /// Whoever else is to ask must be let in by name of a group.
 const DEFAULT_ADMIN_MODE: u32 = 0o600;
+
+fn sandbox(written: &mut Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>) -> Sandbox {
+    let sandbox = choice(written, "sandbox", SANDBOXES, faults);
+    if !written.flag("unsafe_no_sandbox", faults) {
+        return sandbox;
+    }
+    if sandbox == Sandbox::Required {
+        let problem = "contradicts sandbox = \"required\"; take one of them out";
+        faults.push(Fault::new(&Origin::Unset, "unsafe_no_sandbox", problem));
+    }
+    warnings.push(
+        "unsafe_no_sandbox: whoever takes aegis over can do whatever its user can".to_owned(),
+    );
+    Sandbox::UnsafeNone
+}
+
+const SANDBOXES: &[(&str, Sandbox)] = &[
+    ("best_effort", Sandbox::BestEffort),
+    ("required", Sandbox::Required),
+];
 
 fn advertise(written: &mut Section, faults: &mut Vec<Fault>) -> Option<String> {
     let given = written.text("advertise", faults)?;

@@ -125,7 +125,7 @@ fn the_readme_lists_every_refusal_as_it_is() {
 #[test]
 fn the_readme_names_every_flag_and_every_metric() {
     let readme = document("README.md");
-    let commands = ["serve", "check", "explain", "services", "health"];
+    let commands = ["serve", "check", "explain", "services", "health", "sandbox"];
     let help = commands.map(|command| run(&[command, "--help"]).stdout);
     let help = String::from_utf8(help.concat()).unwrap();
     let flags = help

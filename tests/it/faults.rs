@@ -40,7 +40,7 @@ const FAULTS: &[(usize, &str)] = &[
     (1, "listen[1]: must be a string, but is a number"),
     (
         2,
-        "sockets: unknown key; the keys here are admin_socket, admin_socket_mode, advertise, allow, limits, listen, log, services, socket_dir, tls",
+        "sockets: unknown key; the keys here are admin_socket, admin_socket_mode, advertise, allow, limits, listen, log, sandbox, services, socket_dir, tls, unsafe_no_sandbox",
     ),
     (4, "tls.cert_file: must be a string, but is a number"),
     (5, "tls.min_version: \"1.1\" is not one of 1.3, 1.2"),

@@ -23,6 +23,7 @@ mod discovery;
 mod own_metrics;
 mod status;
 mod admin;
+mod sandbox;
 
 mod policy;
 mod explain;

@@ -112,15 +112,20 @@ const LAYERS: &[(&str, &[&str])] = &[
             "view",
         ],
     ),
-    ("listen", &["config", "gate", "peer", "scrape"]),
+    ("listen", &["config", "gate", "peer", "sandbox", "scrape"]),
+    ("sandbox", &["config"]),
     ("admin", &["config", "gate", "listen", "scrape"]),
     ("reload", &["config", "gate", "listen"]),
     (
         "run",
-        &["admin", "config", "gate", "listen", "log", "reload"],
+        &[
+            "admin", "config", "gate", "listen", "log", "metrics", "reload", "sandbox",
+        ],
     ),
     ("cli", &["config", "gate", "refusal", "run"]),
     ("cli/health", &["config", "run", "view"]),
+    ("cli/check", &["config", "gate", "run", "sandbox"]),
+    ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (
         "cli/explain",
         &[

@@ -1,0 +1,136 @@
+//! What a sealed process must not be able to do, tried from inside, and what it still must.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use super::{Wall, Walls};
+
+/// One thing that was tried.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// What was tried, as in "open a TCP connection".
+    pub(crate) what: &'static str,
+    /// What became of it.
+    pub(crate) became: io::Result<()>,
+    /// A wall that is there to deny it, if any that stands is.
+    pub(crate) denied_by: Option<Wall>,
+}
+
+impl Attempt {
+    /// Whether it was denied for want of permission, and not for another reason.
+    pub(crate) fn was_denied(&self) -> bool {
+        let kind = self.became.as_ref().map_err(io::Error::kind);
+        kind == Err(io::ErrorKind::PermissionDenied)
+    }
+
+    /// Whether it ended as it must.
+    pub(crate) fn is_as_it_must_be(&self) -> bool {
+        match self.denied_by {
+            Some(_) => self.was_denied(),
+            None => true,
+        }
+    }
+}
+
+/// Seals the process and tries to get out. `writable` is a directory that was writable before.
+pub(crate) fn attempts(
+    seal: impl FnOnce() -> io::Result<Walls>,
+    writable: &Path,
+) -> io::Result<(Walls, Vec<Attempt>)> {
+    let program = std::env::current_exe()?;
+    // Somebody else's abstract socket: whoever bound it was not sealed.
+    let name = format!("aegis-sandbox-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name)?;
+    let _listener = UnixListener::bind_addr(&address)?;
+    let walls = seal()?;
+    let mut attempts = on_networks(&walls);
+    attempts.extend(on_files(&walls, &program, writable));
+    attempts.push(walls.tried(
+        "connect to an abstract Unix socket",
+        &[Wall::Scope],
+        UnixStream::connect_addr(&address).map(drop),
+    ));
+    attempts.push(walls.tried(
+        "run a program",
+        &[Wall::Calls, Wall::Files],
+        Command::new(&program).arg("--version").output().map(drop),
+    ));
+    attempts.push(walls.tried(
+        "start a thread",
+        &[Wall::Calls],
+        std::thread::Builder::new().spawn(|| {}).map(drop),
+    ));
+    Ok((walls, attempts))
+}
+
+#[expect(clippy::disallowed_methods, reason = "they must be denied")]
+fn on_networks(walls: &Walls) -> Vec<Attempt> {
+    let tcp = [Wall::Calls, Wall::Tcp];
+    vec![
+        walls.tried(
+            "open a TCP connection",
+            &tcp,
+            TcpStream::connect((Ipv4Addr::LOCALHOST, DISCARD)).map(drop),
+        ),
+        walls.tried(
+            "listen on a TCP port",
+            &tcp,
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
+        ),
+        walls.tried(
+            "open a UDP socket",
+            &[Wall::Calls],
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
+        ),
+    ]
+}
+
+fn on_files(walls: &Walls, program: &Path, writable: &Path) -> Vec<Attempt> {
+    vec![
+        walls.tried(
+            "write a file",
+            &[Wall::Files],
+            File::create(writable.join("aegis-sandbox")).map(drop),
+        ),
+        walls.tried(
+            "make a directory",
+            &[Wall::Files, Wall::Calls],
+            fs::create_dir(writable.join("aegis-sandbox")),
+        ),
+        walls.tried(
+            "remove a file",
+            &[Wall::Calls],
+            // That is not there: the call is denied before its name is looked at.
+            fs::remove_file(writable.join("aegis-sandbox-absent")),
+        ),
+        walls.tried(
+            "read a file that the configuration does not name",
+            &[Wall::Files],
+            File::open(program).map(drop),
+        ),
+        walls.tried(
+            "list a directory that the configuration does not name",
+            &[Wall::Files],
+            fs::read_dir("/").map(drop),
+        ),
+    ]
+}
+
+impl Walls {
+    /// Notes what became of an attempt, and which wall that stands is there to deny it.
+    fn tried(&self, what: &'static str, denying: &[Wall], became: io::Result<()>) -> Attempt {
+        Attempt {
+            what,
+            became,
+            denied_by: denying.iter().copied().find(|wall| self.has(*wall)),
+        }
+    }
+}
+
+/// Nobody listens there (RFC 863); whether it is denied comes first.
+const DISCARD: u16 = 9;

@@ -1,0 +1,144 @@
+//! The kernel's walls around the process: they stand, they hold, and nothing is lost behind them.
+
+use std::process::Output;
+
+use crate::harness::aegis::command;
+use crate::harness::{World, answer};
+
+fn sandbox(world: &World) -> Output {
+    let mut sandbox = command();
+    sandbox.args(["sandbox", "--config"]);
+    sandbox.arg(world.write_config()).output().unwrap()
+}
+
+/// Whether the kernel of the tester has Landlock with TCP (ABI 4).
+fn has_landlock() -> bool {
+    let world = World::new();
+    let mut check = command();
+    check.args(["check", "--config"]).arg(world.write_config());
+    let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    let is_there = !said.contains("the sandbox has no");
+    if !is_there {
+        eprintln!("tested less: this kernel lacks a part of the sandbox");
+    }
+    is_there
+}
+
+#[test]
+fn from_inside_no_way_leads_out_and_a_reload_works() {
+    let world = World::new();
+    let output = sandbox(&world);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for call in [
+        "open a TCP connection",
+        "listen on a TCP port",
+        "open a UDP socket",
+        "run a program",
+        "start a thread",
+        "make a directory",
+        "remove a file",
+    ] {
+        assert!(
+            said.contains(&format!("denied: {call} (")),
+            "{call}\n{said}"
+        );
+    }
+    assert!(said.contains("works: reload"), "{said}");
+    if has_landlock() {
+        for file in [
+            "write a file",
+            "read a file that the configuration does not name",
+            "list a directory that the configuration does not name",
+        ] {
+            let denied = format!("denied: {file} (landlock_files)");
+            assert!(said.contains(&denied), "{file}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn without_a_sandbox_the_ways_are_open_and_it_is_loud() {
+    let mut world = World::new();
+    world.settings.top = "unsafe_no_sandbox = true".to_owned();
+    let said = String::from_utf8(sandbox(&world).stdout).unwrap();
+    assert!(said.contains("possible: open a UDP socket"), "{said}");
+    assert!(said.contains("possible: read a file"), "{said}");
+    let aegis = world.start();
+    aegis.logged(&["WARN", "unsafe_no_sandbox: whoever takes aegis over"]);
+    let own = world.prometheus(&aegis).get("/metrics").text();
+    assert!(
+        own.contains("aegis_sandbox_active{kind=\"seccomp\"} 0"),
+        "{own}"
+    );
+    world.settings.top += "\nsandbox = \"required\"";
+    let both = sandbox(&world);
+    assert_eq!(both.status.code(), Some(78));
+    let said = String::from_utf8(both.stderr).unwrap();
+    assert!(said.contains("unsafe_no_sandbox: contradicts"), "{said}");
+}
+
+#[test]
+fn what_stands_is_said_and_counted() {
+    let world = World::new();
+    let aegis = world.start();
+    aegis.logged(&[
+        "ready",
+        "sandbox=\"no_new_privileges not_dumpable",
+        "seccomp\"",
+    ]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", aegis.pid())).unwrap();
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap();
+    assert_eq!(line("NoNewPrivs"), "NoNewPrivs:\t1");
+    // A filter (SECCOMP_MODE_FILTER).
+    assert_eq!(line("Seccomp:"), "Seccomp:\t2");
+    let own = world.prometheus(&aegis).get("/metrics").text();
+    assert!(
+        own.contains("aegis_sandbox_active{kind=\"seccomp\"} 1"),
+        "{own}"
+    );
+}
+
+#[test]
+fn a_sealed_process_goes_on_with_files_and_directories_that_are_replaced() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    // The socket directory is made anew, as by RuntimeDirectory= at a service's restart.
+    std::fs::rename(world.path("services"), world.path("old")).unwrap();
+    std::fs::create_dir(world.path("services")).unwrap();
+    let _again = world.service("again", answer("up 2\n"));
+    assert_eq!(world.prometheus(&aegis).get("/again").text(), "up 2\n");
+    assert!(
+        world
+            .prometheus(&aegis)
+            .get("/-/sd")
+            .text()
+            .contains("/again")
+    );
+    // A certificate is renewed beside the old one and renamed over it.
+    world.pki.server().write(world.folder.path(), "new");
+    for kind in ["pem", "key"] {
+        let (new, old) = (format!("new.{kind}"), format!("server.{kind}"));
+        std::fs::rename(world.path(&new), world.path(&old)).unwrap();
+    }
+    aegis.logged(&["reloaded"]);
+    assert_eq!(world.prometheus(&aegis).get("/again").status, 200);
+}
+
+#[test]
+fn a_file_in_another_directory_is_not_read_before_a_restart() {
+    if !has_landlock() {
+        return;
+    }
+    let world = World::new();
+    let aegis = world.start();
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::copy(world.path("ca.pem"), elsewhere.path().join("ca.pem")).unwrap();
+    let config = std::fs::read_to_string(world.path("aegis.toml")).unwrap();
+    let there = elsewhere.path().join("ca.pem");
+    let config = config.replace("\"ca.pem\"", &format!("{there:?}"));
+    std::fs::write(world.path("aegis.toml"), config).unwrap();
+    aegis.logged(&["not reloaded", "Permission denied"]);
+    assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+}
