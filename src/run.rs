@@ -87,14 +87,14 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
         .fill(&mut [0; 32]);
     random.map_err(|_| Ended::System(io::Error::other("no random numbers")))?;
 
-    let (sealed, walls) = sandbox::seal(sandbox, &paths).map_err(Ended::System)?;
-    for missing in walls.missing() {
-        warn!("{missing}");
-    }
     let addresses = listeners.addresses();
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
+    let (sealed, walls) = sandbox::seal(sandbox, &paths).map_err(Ended::System)?;
+    for missing in walls.missing() {
+        warn!("{missing}");
+    }
     let standing: Vec<&str> = walls.standing().collect();
     for wall in Wall::ALL {
         let state = if walls.has(*wall) {

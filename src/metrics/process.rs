@@ -16,12 +16,17 @@ use prometheus_client::metrics::gauge::ConstGauge;
 #[derive(Debug)]
 pub(super) struct Process {
     started: SystemTime,
+    /// Of the kernel, which a confined process of no privilege can no longer ask.
+    ticks_per_second: u64,
+    page_size: u64,
 }
 
 impl Process {
     pub(super) fn started_now() -> Self {
         Self {
             started: SystemTime::now(),
+            ticks_per_second: procfs::ticks_per_second(),
+            page_size: procfs::page_size(),
         }
     }
 }
@@ -40,14 +45,14 @@ impl Collector for Process {
             return Ok(());
         };
         if let Ok(stat) = this.stat() {
-            let ticks = procfs::ticks_per_second() as f64;
+            let ticks = self.ticks_per_second as f64;
             let cpu = stat.utime.saturating_add(stat.stime) as f64 / ticks;
             let counter = ConstCounter::new(cpu);
             let help = "Processor time in user and system mode, in seconds.";
             let metric =
                 encoder.encode_descriptor("cpu_seconds", help, None, MetricType::Counter)?;
             counter.encode(metric)?;
-            let resident = stat.rss.saturating_mul(procfs::page_size());
+            let resident = stat.rss.saturating_mul(self.page_size);
             let help = "Resident memory, in bytes.";
             gauge(&mut encoder, "resident_memory_bytes", help, resident as f64)?;
             let help = "Virtual memory, in bytes.";
