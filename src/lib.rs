@@ -52,6 +52,7 @@ pub(crate) mod sandbox;
 pub mod listen;
 pub(crate) mod admin;
 pub(crate) mod reload;
+pub(crate) mod workers;
 pub mod run;
 
 pub mod cli;

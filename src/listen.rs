@@ -1,7 +1,8 @@
 //! Binds the addresses and accepts connections; one task for each, and none that ends it all.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{self, IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::config::{Fault, Given, Limits};
@@ -69,6 +70,18 @@ impl Listeners {
             .collect()
     }
 
+    /// The same addresses for another thread.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub(crate) fn share(&self) -> io::Result<SharedListeners> {
+        let shared = self.bound.iter().map(|listener| {
+            let descriptor = listener.as_fd().try_clone_to_owned()?;
+            Ok(net::TcpListener::from(descriptor))
+        });
+        shared.collect::<io::Result<_>>().map(SharedListeners)
+    }
+
     /// Accepts connections until draining begins, and returns the tasks that still serve some.
     pub(crate) async fn serve(mut self, _: Sealed, endpoint: &Arc<Endpoint>) -> JoinSet<()> {
         let mut connections = JoinSet::new();
@@ -83,7 +96,7 @@ impl Listeners {
                         begin(&mut connections, endpoint, stream, source);
                     }
                     Err(error) => tokio::select! {
-                        () = trouble.wait_out(&error) => {}
+                        () = trouble.wait_out(&error, endpoint) => {}
                         () = endpoint.draining() => return connections,
                     },
                 },
@@ -105,6 +118,21 @@ impl Listeners {
             Poll::Pending
         })
         .await
+    }
+}
+
+/// The bound addresses, on their way to another thread.
+#[derive(Debug)]
+pub(crate) struct SharedListeners(Vec<net::TcpListener>);
+
+impl SharedListeners {
+    /// Accepts in the event loop of this thread.
+    pub(crate) fn here(self) -> io::Result<Listeners> {
+        let bound = self.0.into_iter().map(TcpListener::from_std);
+        Ok(Listeners {
+            bound: bound.collect::<io::Result<_>>()?,
+            next: 0,
+        })
     }
 }
 
@@ -179,11 +207,10 @@ pub(crate) fn reap(endpoint: &Endpoint, ended: Result<(), JoinError>) {
 #[derive(Debug, Default)]
 struct Trouble {
     pause: Duration,
-    said: Option<Instant>,
 }
 
 impl Trouble {
-    async fn wait_out(&mut self, error: &io::Error) {
+    async fn wait_out(&mut self, error: &io::Error, endpoint: &Endpoint) {
         if matches!(
             error.kind(),
             io::ErrorKind::ConnectionAborted
@@ -192,9 +219,8 @@ impl Trouble {
         ) {
             return;
         }
-        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+        if endpoint.sampler.lets_trouble_through() {
             warn!(%error, "connections cannot be accepted; trying again");
-            self.said = Some(Instant::now());
         }
         self.pause = (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         sleep(self.pause).await;
@@ -203,7 +229,6 @@ impl Trouble {
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Makes room for the descriptors of as many connections as are allowed.
 pub(crate) fn make_room(limits: &Limits) {

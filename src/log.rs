@@ -37,6 +37,8 @@ pub fn start(log: &Log) {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     kinds: Mutex<HashMap<Refusal, Kind>>,
+    /// When it was last said that connections cannot be accepted.
+    trouble: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,19 @@ impl Sampler {
                 Sampled::Shown { suppressed }
             }
         }
+    }
+}
+
+impl Sampler {
+    /// Decides whether it is said again that connections cannot be accepted, by any thread.
+    pub(crate) fn lets_trouble_through(&self) -> bool {
+        let now = Instant::now();
+        let mut last = self.trouble.lock().unwrap_or_else(|held| held.into_inner());
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= SAMPLED_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 }
 

@@ -271,6 +271,11 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
+    /// How many connections are open.
+    pub(crate) fn open_connections(&self) -> i64 {
+        self.connections.get()
+    }
+
     pub(crate) fn connection_refused(&self, refusal: Refusal) {
         self.refused_connections
             .get_or_create(&refusal.into())

@@ -14,11 +14,12 @@ use tracing::{info, warn};
 use crate::admin::{self, AdminListener};
 use crate::config::{Config, Fault, Overrides};
 use crate::gate::{Endpoint, Gate};
-use crate::listen::{self, Listeners, reap};
+use crate::listen::{self, Listeners};
 use crate::log;
 use crate::metrics::Stands;
 use crate::reload::Reloader;
 use crate::sandbox::{self, Paths, Wall};
+use crate::workers::{self, Finished, Workers};
 
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
@@ -91,7 +92,9 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
-    let (sealed, walls) = sandbox::seal(sandbox, &paths).map_err(Ended::System)?;
+    let start = || Workers::start(&listeners, &endpoint);
+    let sealed = sandbox::seal(sandbox, &paths, start).map_err(Ended::System)?;
+    let (sealed, walls, mut workers) = sealed;
     for missing in walls.missing() {
         warn!("{missing}");
     }
@@ -111,6 +114,7 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
         sandbox = standing.join(" "),
         "ready"
     );
+    workers.go(&sealed);
     let mut serving = std::pin::pin!(listeners.serve(sealed, &endpoint));
     let mut connections = tokio::select! {
         connections = &mut serving => connections,
@@ -121,27 +125,33 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
         never = reloader.run(&endpoint) => match never {},
         never = admin::serve(admin.as_ref(), &endpoint) => match never {},
     };
-    drain(&mut connections, &mut signals, &endpoint).await
+    drain(&mut connections, &mut workers, &mut signals, &endpoint).await
 }
 
-/// Lets what is in flight end, for as long as it may.
+/// Lets what is in flight end, on every thread, for as long as it may.
 async fn drain(
     connections: &mut JoinSet<()>,
+    workers: &mut Workers,
     signals: &mut Signals,
     endpoint: &Endpoint,
 ) -> Result<(), Ended> {
     let drain_timeout = endpoint.gate().limits.drain_timeout;
-    info!(connections = connections.len(), "draining");
+    info!(
+        connections = endpoint.metrics.open_connections(),
+        "draining"
+    );
     let deadline = Instant::now() + drain_timeout;
     let ended = async {
-        while let Some(ended) = connections.join_next().await {
-            reap(endpoint, ended);
+        let finished = workers::finish(connections, endpoint, deadline).await;
+        match timeout_at(deadline, workers.ended()).await {
+            Ok(()) => finished,
+            Err(_) => Finished::CutOff,
         }
     };
     tokio::select! {
-        drained = timeout_at(deadline, ended) => match drained {
-            Ok(()) => info!("stopped"),
-            Err(_) => warn!(?drain_timeout, "stopped; scrapes in flight were cut off"),
+        finished = ended => match finished {
+            Finished::Whole => info!("stopped"),
+            Finished::CutOff => warn!(?drain_timeout, "stopped; scrapes in flight were cut off"),
         },
         () = signals.stop() => return Err(Ended::CutShort),
     }

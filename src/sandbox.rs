@@ -22,7 +22,7 @@ pub(crate) use files::Paths;
 
 /// Proof that it was decided how the process is confined: by the kernel, or in writing not at
 /// all. No connection is accepted without one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sealed(());
 
 /// A wall of its own.
@@ -114,13 +114,18 @@ impl Walls {
     }
 }
 
-/// Puts up every wall that the kernel has.
+/// Puts up every wall that the kernel has. Threads are started on the way: they inherit what
+/// holds for the thread that starts them, and the rest holds for all.
 ///
 /// # Errors
-/// What `sandbox = "required"` asks for and the kernel does not have.
-pub(crate) fn seal(sandbox: Sandbox, paths: &Paths) -> io::Result<(Sealed, Walls)> {
+/// What `sandbox = "required"` asks for and the kernel does not have; threads that cannot start.
+pub(crate) fn seal<T>(
+    sandbox: Sandbox,
+    paths: &Paths,
+    start_threads: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(Sealed, Walls, T)> {
     if sandbox == Sandbox::UnsafeNone {
-        return Ok((Sealed(()), Walls::default()));
+        return Ok((Sealed(()), Walls::default(), start_threads()?));
     }
     let mut walls = Walls::default();
     walls.note(Wall::NoNewPrivileges, set_no_new_privs(true));
@@ -129,6 +134,7 @@ pub(crate) fn seal(sandbox: Sandbox, paths: &Paths) -> io::Result<(Sealed, Walls
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     );
     files::confine(paths, &mut walls);
+    let threads = start_threads()?;
     // Last: it forbids what put up the others.
     walls.note(Wall::Calls, calls::confine());
     let too_few = walls.missing.iter().find(|(wall, _)| wall.is_required());
@@ -137,7 +143,7 @@ pub(crate) fn seal(sandbox: Sandbox, paths: &Paths) -> io::Result<(Sealed, Walls
             "sandbox = \"required\", but there is no {} here: {why}",
             wall.name()
         ))),
-        _ => Ok((Sealed(()), walls)),
+        _ => Ok((Sealed(()), walls, threads)),
     }
 }
 

@@ -116,10 +116,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sandbox", &["config"]),
     ("admin", &["config", "gate", "listen", "scrape"]),
     ("reload", &["config", "gate", "listen"]),
+    ("workers", &["gate", "listen", "sandbox"]),
     (
         "run",
         &[
-            "admin", "config", "gate", "listen", "log", "metrics", "reload", "sandbox",
+            "admin", "config", "gate", "listen", "log", "metrics", "reload", "sandbox", "workers",
         ],
     ),
     ("cli", &["config", "gate", "refusal", "run"]),
