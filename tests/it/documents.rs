@@ -159,6 +159,7 @@ fn documents_name_only_files_that_are_there() {
         "docs/alerts.md",
         "docs/certificates.md",
         "docs/logs.md",
+        "docs/performance.md",
     ] {
         let text = document(name);
         let folder = root().join(name);
