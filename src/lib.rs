@@ -23,8 +23,9 @@
 //!
 //! The modules below stand in reading order: words, inputs, the path, the life of the process.
 //! Each names only what lies before it; the gate holds what the stages are made by, and
-//! `scrape.rs` sees both. So do `scrape/explain.rs` and `scrape/probe.rs`, which ask the stages
-//! for an operator.
+//! `scrape.rs` sees both. So do `scrape/explain.rs`, `scrape/probe.rs` and `scrape/operator.rs`,
+//! which ask the stages for an operator. The views say what aegis knows of itself: they read the
+//! gate and decide nothing. No connection is accepted before `sandbox.rs` has sealed the process.
 
 pub mod peer;
 pub mod networks;
