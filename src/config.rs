@@ -4,14 +4,13 @@
 //! into a [`Config`] in which nothing is left to check, or into every fault at once.
 
 mod fault;
+mod file;
 mod limits;
 mod read;
 mod section;
 mod services;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use crate::policy::Policy;
 use crate::service::ServiceName;
 
 pub use fault::{Fault, Given};
+pub(crate) use file::read_bounded;
 pub use limits::Limits;
 use section::{Section, Value};
 
@@ -133,6 +133,15 @@ pub struct Tls {
     pub expired_crls: ExpiredCrls,
     /// The oldest TLS version that is spoken.
     pub min_version: TlsVersion,
+}
+
+impl Tls {
+    /// Every file that is named here.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
+        let files = files.into_iter().chain(&self.client_crl_files);
+        files.map(|given| given.value.as_path())
+    }
 }
 
 /// What becomes of the certificates of a CA whose CRL has run out.
@@ -366,29 +375,3 @@ fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
         .map_err(|_| fault("is not UTF-8, as a TOML file must be".to_owned()))?;
     Ok(Section::parse(path, &text, faults))
 }
-
-/// Reads a regular file of at most [`LARGEST_FILE`] bytes.
-///
-/// # Errors
-/// It cannot be read, is not a regular file (a FIFO would block for ever) or is too large.
-pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other("it is larger than 16 MiB"));
-    }
-    Ok(bytes)
-}
-
-/// CRLs of large CAs are the largest files there are here.
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Fault, Log, Overrides};
+use crate::config::{Config, Fault, Log, Overrides, Sandbox};
 use crate::gate::{Endpoint, Gate, Waiting};
 use crate::listen;
 
@@ -40,6 +40,7 @@ pub(crate) struct Reloader {
 struct Settled {
     listen: Vec<SocketAddr>,
     admin: Option<(PathBuf, u32)>,
+    sandbox: Sandbox,
     log: Log,
 }
 
@@ -49,6 +50,7 @@ impl Settled {
         Self {
             listen: config.listen.iter().map(|given| given.value).collect(),
             admin: admin.map(|admin| (admin.path.value.clone(), admin.mode)),
+            sandbox: config.sandbox,
             log: config.log,
         }
     }
@@ -133,7 +135,7 @@ impl Reloader {
         let gate = Gate::build(config, Some(&endpoint.gate()))?;
         if settled != self.settled {
             warn!(
-                "listen, admin_socket, log.format and log.level change only by a restart; the rest is reloaded"
+                "listen, admin_socket, sandbox, log.format and log.level change only by a restart; the rest is reloaded"
             );
         }
         self.settled = settled;
@@ -177,13 +179,12 @@ impl Stamp {
 
 impl Watched {
     fn of(overrides: &Overrides, config: &Config) -> Self {
-        let tls = &config.tls;
-        let named = [&tls.cert_file, &tls.key_file, &tls.client_ca_file];
-        let named = named.into_iter().chain(&tls.client_crl_files);
-        let file = overrides.config.clone();
-        let file = file.unwrap_or_else(|| PathBuf::from(Config::DEFAULT_FILE));
-        let paths = named.map(|given| given.value.clone()).chain([file]);
-        Self(paths.map(|path| (path.clone(), Stamp::of(&path))).collect())
+        let paths = config.tls.files().chain([Config::file(overrides)]);
+        Self(
+            paths
+                .map(|path| (path.to_owned(), Stamp::of(path)))
+                .collect(),
+        )
     }
 
     /// Whether any file has changed since the last look.

@@ -144,8 +144,8 @@ async fn drain(
     let ended = async {
         let finished = workers::finish(connections, endpoint, deadline).await;
         match timeout_at(deadline, workers.ended()).await {
-            Ok(()) => finished,
-            Err(_) => Finished::CutOff,
+            Ok(Finished::Whole) => finished,
+            Ok(Finished::CutOff) | Err(_) => Finished::CutOff,
         }
     };
     tokio::select! {

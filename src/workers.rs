@@ -23,8 +23,8 @@ use crate::sandbox::Sealed;
 #[derive(Debug)]
 pub(crate) struct Workers {
     waiting: Vec<oneshot::Sender<Sealed>>,
-    /// Nothing comes; it closes when the last of them has ended.
-    ended: mpsc::Receiver<()>,
+    /// How each has ended; it closes with the last.
+    ended: mpsc::Receiver<Finished>,
 }
 
 impl Workers {
@@ -34,7 +34,7 @@ impl Workers {
     /// The system has no more threads or descriptors.
     pub(crate) fn start(listeners: &Listeners, endpoint: &Arc<Endpoint>) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let (alive, ended) = mpsc::channel(1);
+        let (alive, ended) = mpsc::channel(MOST_THREADS);
         let (up, ready) = threads::channel();
         let mut waiting = Vec::new();
         for _ in 1..cores.min(MOST_THREADS) {
@@ -44,7 +44,7 @@ impl Workers {
                 listeners: listeners.share()?,
                 endpoint: Arc::clone(endpoint),
                 sealed,
-                _alive: alive.clone(),
+                alive: alive.clone(),
             };
             let up = up.clone();
             let thread = thread::Builder::new().name("worker".to_owned());
@@ -68,10 +68,16 @@ impl Workers {
         }
     }
 
-    /// Waits until the last of them has ended.
-    pub(crate) async fn ended(&mut self) {
+    /// Waits until the last of them has ended, and says whether every connection had.
+    pub(crate) async fn ended(&mut self) -> Finished {
         self.waiting.clear();
-        while self.ended.recv().await.is_some() {}
+        let mut all = Finished::Whole;
+        while let Some(finished) = self.ended.recv().await {
+            if finished == Finished::CutOff {
+                all = Finished::CutOff;
+            }
+        }
+        all
     }
 }
 
@@ -83,7 +89,7 @@ struct Worker {
     listeners: SharedListeners,
     endpoint: Arc<Endpoint>,
     sealed: oneshot::Receiver<Sealed>,
-    _alive: mpsc::Sender<()>,
+    alive: mpsc::Sender<Finished>,
 }
 
 impl Worker {
@@ -93,7 +99,7 @@ impl Worker {
             listeners,
             endpoint,
             sealed,
-            _alive,
+            alive,
         } = self;
         runtime.block_on(async {
             // Without it, the start has failed.
@@ -102,7 +108,9 @@ impl Worker {
                 Ok(listeners) => {
                     let mut connections = listeners.serve(sealed, &endpoint).await;
                     let deadline = Instant::now() + endpoint.gate().limits.drain_timeout;
-                    finish(&mut connections, &endpoint, deadline).await;
+                    let finished = finish(&mut connections, &endpoint, deadline).await;
+                    // There is room for all; nobody listens if the process ends meanwhile.
+                    drop(alive.try_send(finished));
                 }
                 Err(error) => error!(%error, "a thread cannot serve; the others do"),
             }
@@ -128,7 +136,7 @@ pub(crate) async fn finish(
 }
 
 /// Whether every connection had ended in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Finished {
     Whole,
     CutOff,

@@ -9,6 +9,8 @@ use std::fmt;
 use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::registry::Registry;
 
+use crate::view::accepts;
+
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -24,12 +26,7 @@ impl Format {
     /// OpenMetrics wherever it names it.
     #[must_use]
     pub fn for_accept(accept: Option<&str>) -> Self {
-        let mut types = accept.unwrap_or_default().split(',');
-        let is_openmetrics = |range: &str| {
-            let media_type = range.split(';').next().unwrap_or_default().trim();
-            media_type.eq_ignore_ascii_case("application/openmetrics-text")
-        };
-        match types.any(is_openmetrics) {
+        match accepts(accept, "application/openmetrics-text") {
             true => Self::OpenMetrics,
             false => Self::Classic,
         }

@@ -23,10 +23,7 @@ pub(crate) struct Paths {
 impl Paths {
     /// What a configuration names.
     pub(crate) fn of(config: &Config, file: &Path) -> Self {
-        let tls = &config.tls;
-        let named = [&tls.cert_file, &tls.key_file, &tls.client_ca_file];
-        let named = named.into_iter().chain(&tls.client_crl_files);
-        let files = named.map(|given| given.value.as_path()).chain([file]);
+        let files = config.tls.files().chain([file]);
         let mut read: Vec<PathBuf> = files.flat_map(folders).collect();
         // Aegis's own processor time and memory, and its descriptors, by which it connects.
         read.push(PathBuf::from("/proc/self"));

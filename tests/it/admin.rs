@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
@@ -147,6 +147,16 @@ fn health_needs_to_know_where_to_ask() {
     );
 }
 
+/// Starts another aegis that must not come up; if it does, it is ended.
+fn started(world: &World) -> Output {
+    let mut serve = Command::new("timeout");
+    serve.arg("20").arg(env!("CARGO_BIN_EXE_aegis"));
+    serve
+        .args(["serve", "--config"])
+        .arg(world.path("aegis.toml"));
+    serve.output().unwrap()
+}
+
 #[test]
 fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
     let (world, socket) = world();
@@ -169,11 +179,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
 
     std::fs::remove_file(&socket).unwrap();
     std::fs::write(&socket, "somebody's").unwrap();
-    let mut third = command();
-    let third = third
-        .args(["serve", "--config"])
-        .arg(world.path("aegis.toml"));
-    assert_eq!(third.output().unwrap().status.code(), Some(1));
+    assert_eq!(started(&world).status.code(), Some(1));
     assert!(!std::fs::metadata(&socket).unwrap().file_type().is_socket());
 }
 

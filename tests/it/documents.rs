@@ -326,3 +326,19 @@ fn the_documented_command_gives_the_pin_of_a_key() {
         format!("spki:sha256/{}", pin.trim())
     );
 }
+
+#[test]
+fn the_readme_quotes_the_figures_of_the_measurement() {
+    let measured = document("docs/performance.md");
+    let readme = document("README.md");
+    let section = readme.split("## Performance\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let words = section.split(|c: char| !c.is_ascii_digit() && c != '.');
+    let is_ratio =
+        |word: &&str| matches!(word.split_once('.'), Some((_, after)) if after.len() == 2);
+    let ratios: Vec<&str> = words.filter(is_ratio).collect();
+    assert_eq!(ratios.len(), 5, "{ratios:?}");
+    for ratio in ratios {
+        assert!(measured.contains(&format!(" {ratio} |")), "{ratio}");
+    }
+}

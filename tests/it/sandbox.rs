@@ -45,6 +45,17 @@ fn from_inside_no_way_leads_out_and_a_reload_works() {
         );
     }
     assert!(said.contains("works: reload"), "{said}");
+    // The README says how many.
+    let tried = said
+        .lines()
+        .filter(|line| line.contains(": ") && !line.starts_with("works"));
+    assert_eq!(
+        tried
+            .filter(|line| !line.starts_with("the sandbox"))
+            .count(),
+        11,
+        "{said}"
+    );
     if has_landlock() {
         for file in [
             "write a file",
@@ -139,7 +150,7 @@ fn a_file_in_another_directory_is_not_read_before_a_restart() {
     let there = elsewhere.path().join("ca.pem");
     let config = config.replace("\"ca.pem\"", &format!("{there:?}"));
     std::fs::write(world.path("aegis.toml"), config).unwrap();
-    aegis.logged(&["not reloaded", "Permission denied"]);
+    aegis.logged(&["not reloaded", "Permission denied", "restart aegis if"]);
     assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
 }
 
@@ -187,4 +198,23 @@ fn a_user_of_no_privilege_is_served_the_same() {
     }
     aegis.signal(rustix::process::Signal::HUP);
     aegis.logged(&["reloaded"]);
+}
+
+#[test]
+fn a_thread_for_each_core_serves_and_every_one_is_sealed() {
+    let world = World::new();
+    let aegis = world.start();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", aegis.pid())).unwrap();
+    let statuses = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")));
+    let statuses: Vec<String> = statuses.map(Result::unwrap).collect();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(statuses.len(), cores.min(4));
+    for status in statuses {
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(
+                status.lines().any(|found| found == line),
+                "{line}\n{status}"
+            );
+        }
+    }
 }

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "origin", "identity", "networks", "peer", "refusal", "service",
         ],
     ),
-    ("metrics", &["refusal", "service"]),
+    ("metrics", &["refusal", "service", "view"]),
     ("outcomes", &["refusal", "service"]),
     ("log", &["config", "refusal"]),
     ("scrape/admit", &["config", "peer", "policy", "refusal"]),
