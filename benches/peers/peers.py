@@ -111,6 +111,13 @@ class Nginx(Peer):
         return [self.binary(), "-p", place.work, "-e", place.work / "nginx-error.log", "-c", file]
 
 
+class NginxAnew(Nginx):
+    """nginx that connects to the service for each scrape, as aegis does."""
+
+    name = "nginx, anew"
+    service = "    upstream @TARGET@ { server unix:@SOCKET@; }"
+
+
 class HAProxy(Peer):
     name, program, version_words = "HAProxy", "haproxy", ["-v"]
     logs, template = "one line a scrape", "haproxy.cfg"
