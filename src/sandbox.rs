@@ -83,7 +83,7 @@ impl Wall {
 }
 
 /// Which walls stand, and why the others do not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Walls {
     standing: Vec<Wall>,
     missing: Vec<(Wall, String)>,

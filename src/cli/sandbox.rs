@@ -17,8 +17,8 @@ pub(super) fn sandbox(flags: Flags) -> ExitCode {
         Err(faults) => return complain(&Ended::Configuration(faults)),
     };
     let paths = Paths::of(&config, Config::file(&overrides));
-    let seal = || sandbox::seal(config.sandbox, &paths, || Ok(())).map(|(_, walls, ())| walls);
-    let (walls, attempts) = match sandbox::attempts(seal, &std::env::temp_dir()) {
+    let tried = sandbox::attempts(config.sandbox, &paths, &std::env::temp_dir());
+    let (walls, attempts) = match tried {
         Ok(tried) => tried,
         Err(error) => return complain(&Ended::System(error)),
     };

@@ -1,14 +1,18 @@
-//! What a sealed process must not be able to do, tried from inside, and what it still must.
+//! What a sealed process must not be able to do, tried from inside: from the first thread, and
+//! from one that is started where serve starts its threads.
 
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 
-use super::{Wall, Walls};
+use super::{Paths, Sealed, Wall, Walls, seal};
+use crate::config::Sandbox;
 
 /// One thing that was tried.
 #[derive(Debug)]
@@ -39,33 +43,93 @@ impl Attempt {
 
 /// Seals the process and tries to get out. `writable` is a directory that was writable before.
 pub(crate) fn attempts(
-    seal: impl FnOnce() -> io::Result<Walls>,
+    sandbox: Sandbox,
+    paths: &Paths,
     writable: &Path,
 ) -> io::Result<(Walls, Vec<Attempt>)> {
-    let program = std::env::current_exe()?;
     // Somebody else's abstract socket: whoever bound it was not sealed.
     let name = format!("aegis-sandbox-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(name)?;
-    let _listener = UnixListener::bind_addr(&address)?;
-    let walls = seal()?;
-    let mut attempts = on_networks(&walls);
-    attempts.extend(on_files(&walls, &program, writable));
-    attempts.push(walls.tried(
-        "connect to an abstract Unix socket",
-        &[Wall::Scope],
-        UnixStream::connect_addr(&address).map(drop),
-    ));
-    attempts.push(walls.tried(
-        "run a program",
-        &[Wall::Calls, Wall::Files],
-        Command::new(&program).arg("--version").output().map(drop),
-    ));
-    attempts.push(walls.tried(
-        "start a thread",
-        &[Wall::Calls],
-        std::thread::Builder::new().spawn(|| {}).map(drop),
-    ));
-    Ok((walls, attempts))
+    let abstract_socket = SocketAddr::from_abstract_name(name)?;
+    let _listener = UnixListener::bind_addr(&abstract_socket)?;
+    let outside = Outside {
+        program: std::env::current_exe()?,
+        writable: writable.to_owned(),
+        abstract_socket,
+    };
+    let (sealed, walls, second) = seal(sandbox, paths, || Second::start(outside.clone()))?;
+    let first = outside.reach_for(&walls);
+    let second = second.attempts(&sealed, &walls)?;
+    // Of the two, that which is not as it must be.
+    let attempts = first.into_iter().zip(second);
+    let worse = attempts.map(|(first, second)| match first.is_as_it_must_be() {
+        true => second,
+        false => first,
+    });
+    let worse = worse.collect();
+    Ok((walls, worse))
+}
+
+/// What lies outside of the sandbox.
+#[derive(Clone)]
+struct Outside {
+    program: PathBuf,
+    writable: PathBuf,
+    abstract_socket: SocketAddr,
+}
+
+impl Outside {
+    fn reach_for(&self, walls: &Walls) -> Vec<Attempt> {
+        let mut attempts = on_networks(walls);
+        attempts.extend(on_files(walls, &self.program, &self.writable));
+        attempts.push(walls.tried(
+            "connect to an abstract Unix socket",
+            &[Wall::Scope],
+            UnixStream::connect_addr(&self.abstract_socket).map(drop),
+        ));
+        let program = Command::new(&self.program).arg("--version").output();
+        attempts.push(walls.tried(
+            "run a program",
+            &[Wall::Calls, Wall::Files],
+            program.map(drop),
+        ));
+        attempts.push(walls.tried(
+            "start a thread",
+            &[Wall::Calls],
+            thread::Builder::new().spawn(|| {}).map(drop),
+        ));
+        attempts
+    }
+}
+
+/// A thread like those that serve: it waits until the process is sealed.
+struct Second {
+    go: mpsc::Sender<Walls>,
+    thread: JoinHandle<Vec<Attempt>>,
+}
+
+impl Second {
+    fn start(outside: Outside) -> io::Result<Self> {
+        let (go, sealed) = mpsc::channel();
+        let (up, ready) = mpsc::channel();
+        let thread = thread::Builder::new().spawn(move || {
+            let started = up.send(()).ok();
+            // Without it, sealing has failed.
+            let walls = started.and_then(|()| sealed.recv().ok());
+            walls.map_or_else(Vec::new, |walls| outside.reach_for(&walls))
+        })?;
+        // What a thread does to come up is forbidden later.
+        ready.recv().map_err(|_| panicked())?;
+        Ok(Self { go, thread })
+    }
+
+    fn attempts(self, _: &Sealed, walls: &Walls) -> io::Result<Vec<Attempt>> {
+        self.go.send(walls.clone()).map_err(|_| panicked())?;
+        self.thread.join().map_err(|_| panicked())
+    }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the second thread panicked")
 }
 
 #[expect(clippy::disallowed_methods, reason = "they must be denied")]
