@@ -4,6 +4,7 @@
 //! resumed session would be a certificate check from the past (CVE-2025-23419, golang/go#77217).
 
 mod verify;
+mod wire;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +22,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, OtherError, RootCertStore, ServerConfig, version};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -37,6 +38,7 @@ use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
 use verify::RequireClientAuth;
+use wire::{LINGER, Wire};
 
 /// A connection whose scraper has proved who it is.
 ///
@@ -44,7 +46,7 @@ use verify::RequireClientAuth;
 /// always that of a verified leaf.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<Wire>,
     pub(super) presented: Arc<Presented>,
     pub(super) accepted: Instant,
     /// The address of aegis that the scraper reached.
@@ -110,7 +112,7 @@ impl Handshake {
             Ok(Ok(stream)) => stream,
             Ok(Err((refused, stream))) => {
                 if let Some(stream) = stream {
-                    linger(stream).await;
+                    stream.linger().await;
                 }
                 return Err(refused);
             }
@@ -129,6 +131,7 @@ impl Handshake {
             session.close().await;
             return Err(refused);
         }
+        session.stream.get_mut().0.is_known_now();
         Ok(session)
     }
 
@@ -171,8 +174,9 @@ impl Handshake {
     async fn negotiate(
         &self,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, (Refused, Option<TcpStream>)> {
-        let mut hello = pin!(LazyConfigAcceptor::new(Acceptor::default(), stream));
+    ) -> Result<TlsStream<Wire>, (Refused, Option<Wire>)> {
+        let wire = Wire::of_a_stranger(stream);
+        let mut hello = pin!(LazyConfigAcceptor::new(Acceptor::default(), wire));
         let hello = match hello.as_mut().await {
             Ok(hello) => hello,
             Err(error) => return Err((refused(error), hello.take_io())),
@@ -250,32 +254,9 @@ impl Session {
     /// Ends the connection in good order, so that the scraper reads the last answer.
     pub(super) async fn close(&mut self) {
         drop(timeout(LINGER, self.stream.shutdown()).await);
-        discard(self.stream.get_mut().0).await;
+        self.stream.get_mut().0.discard().await;
     }
 }
-
-/// Closes a refused connection so that the scraper gets to read the TLS alert: closing with
-/// unread bytes would reset the connection, and the alert would be lost.
-async fn linger(mut stream: TcpStream) {
-    drop(timeout(LINGER, stream.shutdown()).await);
-    discard(&mut stream).await;
-}
-
-async fn discard(stream: &mut TcpStream) {
-    let mut bin = [0; 1024];
-    let reading = async {
-        for _ in 0..LINGER_READS {
-            if !matches!(stream.read(&mut bin).await, Ok(1..)) {
-                break;
-            }
-        }
-    };
-    drop(timeout(LINGER, reading).await);
-}
-
-/// Long enough for a round trip around the world.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_READS: usize = 64;
 
 fn server_config(
     credentials: Credentials,

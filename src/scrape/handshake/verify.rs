@@ -107,8 +107,8 @@ impl ClientCertVerifier for RequireClientAuth {
 /// Chains have one or two; each more multiplies what a stranger can make us compute.
 const MOST_INTERMEDIATES: usize = 4;
 
-/// In bytes, of all certificates together. Five with long RSA keys have a third of it.
-const LARGEST_CHAIN: usize = 32 * 1024;
+/// In bytes, of all certificates together. Five with long RSA keys have half of it.
+const LARGEST_CHAIN: usize = 24 * 1024;
 
 /// Why a chain is not looked at.
 #[derive(Debug)]
