@@ -10,7 +10,8 @@ use super::section::Section;
 /// Every bound, with the defaults of the configuration reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections open at once.
+    /// Connections open at once; the last quarter only from addresses that a scraper has proved
+    /// itself from.
     pub connections: usize,
     /// Connections open at once from one address; an IPv6 /64 is one address.
     pub connections_per_address: usize,

@@ -85,6 +85,9 @@ impl Admitted {
 /// The places for connections: a cap on all, on those of one address, and on how fast one
 /// address takes new ones.
 ///
+/// The last of them are kept for addresses from which a scraper has proved who it is: strangers
+/// from however many addresses cannot keep those out that have been there before.
+///
 /// They outlive every gate; how many there are, each gate says anew.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -121,6 +124,8 @@ impl Rate {
 struct Taken {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// Addresses from which a scraper has proved who it is, and when the last did.
+    proven: HashMap<IpAddr, Instant>,
 }
 
 impl Places {
@@ -129,7 +134,12 @@ impl Places {
         places.check_rate(address, limits)?;
         let mut taken = places.taken.lock().unwrap_or_else(|held| held.into_inner());
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.all >= limits.connections || here >= limits.connections_per_address {
+        let kept = match taken.proven.contains_key(&address) {
+            true => 0,
+            false => limits.connections / KEPT_SHARE,
+        };
+        let open_to_it = limits.connections.saturating_sub(kept);
+        if taken.all >= open_to_it || here >= limits.connections_per_address {
             return Err(Refusal::ConnectionLimit);
         }
         taken.all += 1;
@@ -157,6 +167,18 @@ impl Places {
         limiter.check_key(&address).map_err(|_| Refusal::Rate)
     }
 
+    fn remember(&self, address: IpAddr) {
+        let mut taken = self.taken.lock().unwrap_or_else(|held| held.into_inner());
+        let proven = &mut taken.proven;
+        if proven.len() >= PROVEN_ADDRESSES && !proven.contains_key(&address) {
+            let oldest = proven.iter().min_by_key(|(_, last)| **last);
+            if let Some(oldest) = oldest.map(|(address, _)| *address) {
+                proven.remove(&oldest);
+            }
+        }
+        proven.insert(address, Instant::now());
+    }
+
     fn give_back(&self, address: IpAddr) {
         let mut taken = self.taken.lock().unwrap_or_else(|held| held.into_inner());
         taken.all = taken.all.saturating_sub(1);
@@ -172,11 +194,24 @@ impl Places {
 /// About 3 MiB at the most.
 const REMEMBERED_ADDRESSES: usize = 32_768;
 
+/// One place of so many is kept for those who have proved who they are.
+const KEPT_SHARE: usize = 4;
+
+/// More scrapers than one aegis has. Whoever has been away the longest is forgotten first.
+const PROVEN_ADDRESSES: usize = 1024;
+
 /// A counted place; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Slot {
     places: Arc<Places>,
     address: IpAddr,
+}
+
+impl Slot {
+    /// Remembers that a scraper has proved who it is, from this address.
+    pub(super) fn is_proven_now(&self) {
+        self.places.remember(self.address);
+    }
 }
 
 impl Drop for Slot {
@@ -234,6 +269,41 @@ mod tests {
         assert_eq!(refused, Refusal::ConnectionLimit);
         assert!(take(&door, "[2001:db8:0:1::1]:1").is_ok());
         assert!(take(&door, "192.0.2.1:1").is_ok());
+    }
+
+    #[test]
+    fn strangers_cannot_take_the_places_that_are_kept_for_the_proven() {
+        let door = door(8, 8);
+        take(&door, "192.0.2.1:1").unwrap().is_proven_now();
+        let stranger = |number: u8| take(&door, &format!("198.51.100.{number}:1"));
+        let _held: Vec<_> = (0..6).map(|number| stranger(number).unwrap()).collect();
+        assert_eq!(stranger(6).unwrap_err(), Refusal::ConnectionLimit);
+        let _seventh = take(&door, "192.0.2.1:2").unwrap();
+        let _eighth = take(&door, "192.0.2.1:3").unwrap();
+        assert_eq!(
+            take(&door, "192.0.2.1:4").unwrap_err(),
+            Refusal::ConnectionLimit
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_proved_it_the_longest_ago_is_forgotten_first() {
+        let door = door(8, 8);
+        let address = |number: usize| {
+            let host = u32::try_from(number).unwrap();
+            IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + host))
+        };
+        for number in 0..PROVEN_ADDRESSES {
+            door.places.remember(address(number));
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        door.places.remember(address(0));
+        door.places.remember(address(PROVEN_ADDRESSES));
+        let taken = door.places.taken.lock().unwrap();
+        assert_eq!(taken.proven.len(), PROVEN_ADDRESSES);
+        for (number, is_there) in [(0, true), (1, false), (2, true), (PROVEN_ADDRESSES, true)] {
+            assert_eq!(taken.proven.contains_key(&address(number)), is_there);
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Session {
     pub(super) accepted: Instant,
     /// The address of aegis that the scraper reached.
     pub(super) reached: SocketAddr,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// What a scraper has presented: all that it can be judged by again.
@@ -125,13 +125,14 @@ impl Handshake {
             stream,
             accepted,
             reached,
-            _slot: slot,
+            slot,
         };
         if let Err(refused) = session.presented.is_known_to(policy) {
             session.close().await;
             return Err(refused);
         }
         session.stream.get_mut().0.is_known_now();
+        session.slot.is_proven_now();
         Ok(session)
     }
 
