@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{Config, Fault, Limits};
 use crate::credentials::{Credentials, Expiry, Role};
 use crate::forecast;
-use crate::log::Sampler;
+use crate::log::{self, Sampler};
 use crate::metrics::{Format, Metrics, Standing};
 use crate::outcomes::Outcomes;
 use crate::policy::Policy;
@@ -198,6 +198,7 @@ impl Endpoint {
             server_not_after: soonest(Role::Server),
             client_ca_not_after: soonest(Role::ClientCa),
             crl_next_update: soonest(Role::Crl),
+            lost_lines: log::lost(),
         };
         let format = Format::for_accept(accept);
         Shown {

@@ -1,5 +1,7 @@
 //! Where log lines go, and how many a flood may cause.
 
+mod standard_error;
+
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _};
 use std::sync::Mutex;
@@ -9,6 +11,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::refusal::Refusal;
+use standard_error::StandardError;
+pub(crate) use standard_error::{has_room, lost};
 
 /// Starts writing log lines to standard error.
 pub fn start(log: &Log) {
@@ -21,7 +25,7 @@ pub fn start(log: &Log) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(io::stderr)
+        .with_writer(|| StandardError)
         // They would go to standard error too, and panic where that is gone.
         .log_internal_errors(false);
     // A second start, as in a process that embeds aegis, keeps the first one's lines.

@@ -6,7 +6,7 @@ mod labels;
 mod next_update;
 mod process;
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::counter::Counter;
@@ -35,6 +35,7 @@ pub struct Metrics {
     handshakes: Histogram,
     clients: Clients,
     panics: Counter,
+    lost_lines: Counter,
     reload_succeeded: Gauge<i64, AtomicI64>,
     reload_time: Gauge<f64, AtomicU64>,
     refused_connections: Family<ByReason, Counter>,
@@ -58,7 +59,7 @@ pub(crate) enum Stands {
 }
 
 /// What is so at the moment that metrics are asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     /// Services that have a socket.
     pub services: usize,
@@ -70,6 +71,8 @@ pub struct Standing {
     pub client_ca_not_after: Option<i64>,
     /// When the first CRL runs out.
     pub crl_next_update: Option<i64>,
+    /// Log lines that nobody took.
+    pub lost_lines: u64,
 }
 
 impl Default for Metrics {
@@ -81,6 +84,7 @@ impl Default for Metrics {
             handshakes: seconds(),
             clients: Clients::default(),
             panics: Counter::default(),
+            lost_lines: Counter::default(),
             reload_succeeded: Gauge::default(),
             reload_time: Gauge::default(),
             refused_connections: Family::default(),
@@ -199,6 +203,11 @@ impl Metrics {
             "Tasks that ended in a panic: a bug of aegis",
             self.panics.clone(),
         );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that nobody took from standard error",
+            self.lost_lines.clone(),
+        );
     }
 
     /// Begins every reason at 0: to `increase()`, a series that begins at 1 has not increased.
@@ -219,6 +228,8 @@ impl Metrics {
     pub fn text(&self, standing: &Standing, format: Format) -> String {
         self.services.set(count(standing.services));
         self.most_connections.set(count(standing.most_connections));
+        let lost_lines = self.lost_lines.inner();
+        lost_lines.store(standing.lost_lines, Ordering::Relaxed);
         let roles = [
             (Role::Server, standing.server_not_after),
             (Role::ClientCa, standing.client_ca_not_after),

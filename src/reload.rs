@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Fault, Log, Overrides, Sandbox};
 use crate::gate::{Endpoint, Gate, Waiting};
 use crate::listen;
+use crate::log;
 
 /// Watches what the configuration was made from.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Reloader {
     wishes: mpsc::Receiver<Waiting>,
     /// When it was last said what runs out.
     reminded: Instant,
+    /// How many lost log lines were told of.
+    told_lost: u64,
 }
 
 /// What only a restart can change.
@@ -71,6 +74,7 @@ impl Reloader {
             complaint: None,
             wishes,
             reminded: Instant::now(),
+            told_lost: 0,
         })
     }
 
@@ -86,12 +90,7 @@ impl Reloader {
                 }
                 () = sleep(LOOK_EVERY) => false,
             };
-            if self.reminded.elapsed() >= REMIND_EVERY {
-                self.reminded = Instant::now();
-                for warning in endpoint.gate().expiring() {
-                    warn!("{warning}");
-                }
-            }
+            self.remind(endpoint);
             // Looked at before anything is read: a change meanwhile is found the next time.
             let changed = self.watched.look();
             if told || changed || self.complaint.is_some() {
@@ -101,6 +100,25 @@ impl Reloader {
                 // Whoever has left in the meantime finds it in the log.
                 drop(waiting.send(self.complaint.clone().unwrap_or_default()));
             }
+        }
+    }
+
+    /// Says what an operator should know who reads the log only now.
+    fn remind(&mut self, endpoint: &Endpoint) {
+        if self.reminded.elapsed() >= REMIND_EVERY {
+            self.reminded = Instant::now();
+            for warning in endpoint.gate().expiring() {
+                warn!("{warning}");
+            }
+        }
+        let lost = log::lost();
+        if lost > self.told_lost && log::has_room() {
+            let lines = lost.saturating_sub(self.told_lost);
+            self.told_lost = lost;
+            warn!(
+                lines,
+                "log lines were lost: nobody took them from standard error"
+            );
         }
     }
 

@@ -112,10 +112,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "view",
         ],
     ),
-    ("listen", &["config", "gate", "peer", "sandbox", "scrape"]),
+    (
+        "listen",
+        &["config", "gate", "metrics", "peer", "sandbox", "scrape"],
+    ),
     ("sandbox", &["config"]),
     ("admin", &["config", "gate", "listen", "scrape"]),
-    ("reload", &["config", "gate", "listen"]),
+    ("reload", &["config", "gate", "listen", "log"]),
     ("workers", &["gate", "listen", "sandbox"]),
     (
         "run",
