@@ -81,7 +81,7 @@ pub(crate) async fn serve(admin: Option<&AdminListener>, endpoint: &Arc<Endpoint
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            Some(ended) = connections.join_next() => reap(endpoint, ended),
+            Some(ended) = connections.join_next() => reap(&endpoint.metrics, ended),
             accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(scrape::operator(stream, Arc::clone(endpoint)));

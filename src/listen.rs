@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use crate::config::{Fault, Given, Limits};
 use crate::gate::Endpoint;
+use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::sandbox::Sealed;
 use crate::scrape;
@@ -89,7 +90,7 @@ impl Listeners {
         loop {
             tokio::select! {
                 () = endpoint.draining() => return connections,
-                Some(ended) = connections.join_next() => reap(endpoint, ended),
+                Some(ended) = connections.join_next() => reap(&endpoint.metrics, ended),
                 accepted = self.accept() => match accepted {
                     Ok((stream, source)) => {
                         trouble.pause = Duration::ZERO;
@@ -193,9 +194,10 @@ fn begin(
     }
 }
 
-pub(crate) fn reap(endpoint: &Endpoint, ended: Result<(), JoinError>) {
+/// Counts a connection's task that ended in a panic. The others of its thread go on.
+pub(crate) fn reap(metrics: &Metrics, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
-        endpoint.metrics.panicked();
+        metrics.panicked();
         error!(
             "a connection ended in a panic, which is a bug; please report it with the lines above"
         );
@@ -258,3 +260,26 @@ pub(crate) fn make_room(limits: &Limits) {
 const DESCRIPTORS_EACH: u64 = 3;
 /// Listeners, directories, the runtime's own, the log.
 const DESCRIPTORS_BESIDE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Format, Standing};
+
+    #[tokio::test]
+    async fn a_connection_that_panics_is_counted_and_the_others_go_on() {
+        let metrics = Metrics::default();
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let mut connections = JoinSet::new();
+        connections.spawn(async move { wait.await.unwrap() });
+        connections.spawn(async { panic!("as a bug would") });
+        reap(&metrics, connections.join_next().await.unwrap());
+        go.send(()).unwrap();
+        reap(&metrics, connections.join_next().await.unwrap());
+        let text = metrics.text(&Standing::default(), Format::for_accept(None));
+        let panics = text
+            .lines()
+            .find(|line| line.starts_with("aegis_panics_total "));
+        assert_eq!(panics, Some("aegis_panics_total 1"));
+    }
+}

@@ -126,7 +126,7 @@ pub(crate) async fn finish(
 ) -> Finished {
     let ended = async {
         while let Some(ended) = connections.join_next().await {
-            reap(endpoint, ended);
+            reap(&endpoint.metrics, ended);
         }
     };
     match timeout_at(deadline, ended).await {
