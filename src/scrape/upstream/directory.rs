@@ -5,19 +5,32 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 
-use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::escaped::Escaped;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 
-/// A directory that was opened once. What is put in its place later is not it, unless it is
-/// gone from its path for good.
+/// A directory by its path, which is configuration, and by a descriptor: a socket is opened
+/// beneath that, whatever becomes of the path meanwhile.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    held: Mutex<Option<Arc<OwnedFd>>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// A directory that was opened.
+#[derive(Debug)]
+struct Held {
+    descriptor: Arc<OwnedFd>,
+    /// No other directory is the same as long as this one is held.
+    identity: (u64, u64),
+}
+
+/// What tells a file from all others: its device and inode.
+fn identity(file: &Stat) -> (u64, u64) {
+    (file.st_dev, file.st_ino)
 }
 
 /// A socket, by a descriptor that only names it, after every check that needs no connection.
@@ -43,19 +56,7 @@ impl Directory {
 
     /// Opens a socket of this directory by its file name.
     pub(super) fn open_socket(&self, file: &str) -> Result<Socket, Refused> {
-        match self.open_in(self.hold(), file) {
-            // A service may make its directory anew at every start (RuntimeDirectory=).
-            Err(refused) if refused.refusal == Refusal::Missing => {
-                match self.hold_anew().transpose() {
-                    Some(anew) => self.open_in(anew, file),
-                    None => Err(refused),
-                }
-            }
-            opened => opened,
-        }
-    }
-
-    fn open_in(&self, directory: io::Result<Arc<OwnedFd>>, file: &str) -> Result<Socket, Refused> {
+        let directory = self.hold();
         let opened = directory.and_then(|directory| open_beneath(&directory, file));
         Socket::check(opened.map_err(|error| refused(&error))?)
     }
@@ -119,29 +120,26 @@ impl Directory {
         Ok(sockets)
     }
 
+    /// Holds the directory that has the path now; if none has, the one that had it last.
+    ///
+    /// A service may make its directory anew at every start (RuntimeDirectory=), and a file
+    /// system may be mounted over it: what is left in the old one would answer for ever.
     fn hold(&self) -> io::Result<Arc<OwnedFd>> {
         let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
-        if let Some(directory) = &*held {
-            return Ok(Arc::clone(directory));
-        }
-        let directory = Arc::new(self.open()?);
-        *held = Some(Arc::clone(&directory));
-        Ok(directory)
-    }
-
-    /// Holds the directory that now has the path, if that is another one than before.
-    fn hold_anew(&self) -> io::Result<Option<Arc<OwnedFd>>> {
-        let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
-        let now = Arc::new(self.open()?);
         if let Some(before) = &*held {
-            let (before, now) = (fs::fstat(before)?, fs::fstat(&now)?);
-            if (before.st_dev, before.st_ino) == (now.st_dev, now.st_ino) {
-                return Ok(None);
+            match fs::stat(&self.path) {
+                Ok(now) if identity(&now) != before.identity => {
+                    tracing::info!(directory = %self.path.display(), "the directory was made anew");
+                }
+                Ok(_) | Err(_) => return Ok(Arc::clone(&before.descriptor)),
             }
         }
-        tracing::info!(directory = %self.path.display(), "the directory was made anew");
-        *held = Some(Arc::clone(&now));
-        Ok(Some(now))
+        let descriptor = Arc::new(self.open()?);
+        *held = Some(Held {
+            identity: identity(&fs::fstat(&descriptor)?),
+            descriptor: Arc::clone(&descriptor),
+        });
+        Ok(descriptor)
     }
 
     fn open(&self) -> io::Result<OwnedFd> {
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_made_anew_is_found_again() {
+    fn a_directory_made_anew_is_the_one_that_counts() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("services");
         std::fs::create_dir(&folder).unwrap();
@@ -274,6 +272,12 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         let _listener = UnixListener::bind(folder.join("node.sock")).unwrap();
         assert_eq!(reason(&directory, "node.sock"), None);
+        // Another takes its place, though there still is a socket in the old one.
+        std::fs::rename(&folder, parent.path().join("old")).unwrap();
+        assert_eq!(reason(&directory, "node.sock"), None);
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
+        assert_eq!(directory.services().unwrap(), []);
     }
 
     #[test]
