@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use crate::harness::scraper::connect;
-use crate::harness::{Aegis, World, allow, answer};
+use crate::harness::{Aegis, World, allow, answer, wait_until};
 
 /// Whether a fresh connection is reset before the other side says a word.
 fn is_reset(aegis: &Aegis) -> bool {
@@ -141,13 +141,4 @@ fn running_out_of_descriptors_does_not_end_the_server() {
     }
     let said = |line: &&String| line.contains("connections cannot be accepted");
     assert_eq!(aegis.log().iter().filter(said).count(), 1);
-}
-
-/// Tries until it is so; for what happens soon after, on the other side.
-fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
-    while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "it never was so");
-        std::thread::yield_now();
-    }
 }

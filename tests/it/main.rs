@@ -17,7 +17,10 @@ mod route;
 mod authorize;
 mod upstream;
 mod respond;
+mod hostile_scrapers;
 mod hostile_services;
+mod hostile_bodies;
+mod hostile_system;
 
 mod discovery;
 mod own_metrics;

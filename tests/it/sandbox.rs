@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use crate::harness::aegis::command;
-use crate::harness::{Aegis, World, answer};
+use crate::harness::{World, answer};
 
 fn sandbox(world: &World) -> Output {
     let mut sandbox = command();
@@ -156,34 +156,10 @@ fn a_file_in_another_directory_is_not_read_before_a_restart() {
 
 #[test]
 fn a_user_of_no_privilege_is_served_the_same() {
-    use std::os::unix::fs::chown;
-    use std::os::unix::process::CommandExt as _;
-
     let mut world = World::new();
     world.settings.rest = "[services.node]\nowner = \"root\"\n".to_owned();
     let _other = world.service("other", answer("up 1\n"));
-    let config = world.write_config();
-    // The folder of the binary may be closed to others.
-    let program = world.path("aegis");
-    std::fs::copy(env!("CARGO_BIN_EXE_aegis"), &program).unwrap();
-    let mut serve = std::process::Command::new(program);
-    serve
-        .args(["serve", "--log-level", "debug", "--config"])
-        .arg(config);
-    if rustix::process::geteuid().is_root() {
-        const NOBODY: u32 = 65534;
-        let services = world.path("services");
-        let mut all: Vec<_> = vec![world.folder.path().to_owned(), world.socket("other")];
-        for folder in [world.folder.path(), &services] {
-            let entries = std::fs::read_dir(folder).unwrap();
-            all.extend(entries.map(|entry| entry.unwrap().path()));
-        }
-        for path in all {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        serve.uid(NOBODY).gid(NOBODY);
-    }
-    let aegis = Aegis::spawn(serve);
+    let aegis = world.start_without_privilege();
     assert_eq!(world.prometheus(&aegis).get("/other").text(), "up 1\n");
     let own = world.prometheus(&aegis).get("/metrics").text();
     for series in [

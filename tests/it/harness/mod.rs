@@ -97,6 +97,34 @@ impl World {
         Aegis::start(&self.write_config(), &[])
     }
 
+    /// As [`World::start`], but as a user of no privilege, if the tester has any.
+    pub fn start_without_privilege(&self) -> Aegis {
+        use std::os::unix::fs::chown;
+        use std::os::unix::process::CommandExt as _;
+
+        let config = self.write_config();
+        // The folder of the binary may be closed to others.
+        let program = self.path("aegis");
+        std::fs::copy(env!("CARGO_BIN_EXE_aegis"), &program).unwrap();
+        let mut serve = std::process::Command::new(program);
+        serve.args(["serve", "--log-level", "debug", "--config"]);
+        serve.arg(config);
+        if rustix::process::geteuid().is_root() {
+            const NOBODY: u32 = 65534;
+            let services = self.path("services");
+            let mut all = vec![self.folder.path().to_owned()];
+            for folder in [self.folder.path(), &services] {
+                let entries = std::fs::read_dir(folder).unwrap();
+                all.extend(entries.map(|entry| entry.unwrap().path()));
+            }
+            for path in all {
+                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            serve.uid(NOBODY).gid(NOBODY);
+        }
+        Aegis::spawn(serve)
+    }
+
     /// A service that answers every request with these bytes and hangs up.
     pub fn service(&self, name: &str, answer: impl Into<Vec<u8>>) -> Service {
         Service::answering(&self.socket(name), answer.into())
@@ -125,4 +153,13 @@ pub fn answer(body: &str) -> String {
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Tries until it is so; for what happens soon after, on the other side.
+pub fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "it never was so");
+        std::thread::yield_now();
+    }
 }

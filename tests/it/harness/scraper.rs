@@ -1,10 +1,11 @@
 //! A scraper that speaks TLS and HTTP by hand, so that tests see every byte.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::net::{AddressFamily, SocketType};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -53,7 +54,11 @@ impl Scraper {
 
     /// Connects and makes the handshake; what TLS 1.3 refuses shows with the first answer.
     pub fn connect(&self) -> io::Result<Connection> {
-        let tcp = connect(self.address)?;
+        self.connect_over(connect(self.address)?)
+    }
+
+    /// As [`Scraper::connect`], over this connection.
+    pub fn connect_over(&self, tcp: TcpStream) -> io::Result<Connection> {
         let name = ServerName::from(self.address.ip());
         let tls = ClientConnection::new(Arc::clone(&self.tls), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(tls, tcp);
@@ -81,6 +86,23 @@ impl Scraper {
 #[expect(clippy::disallowed_methods, reason = "the scraper's side")]
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+/// As [`connect`], from an address of this host: all of 127.0.0.0/8 are.
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+    #[expect(clippy::disallowed_methods, reason = "the scraper's side")]
+    rustix::net::connect(&socket, &address)?;
+    let tcp = TcpStream::from(socket);
     tcp.set_read_timeout(Some(PATIENCE))?;
     tcp.set_write_timeout(Some(PATIENCE))?;
     tcp.set_nodelay(true)?;

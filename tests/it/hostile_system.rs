@@ -1,0 +1,332 @@
+//! What the system underneath can do: calls that it lacks or refuses, a log that nobody takes,
+//! being stopped, a directory that is closed.
+
+use std::fs::{File, Permissions};
+use std::io::{BufRead as _, BufReader, Seek as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use libc::{c_int, c_long};
+use rustix::process::Signal;
+use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+
+use crate::harness::aegis::command;
+use crate::harness::operator::ask;
+use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, wait_until};
+
+/// Does something where these system calls fail in this way, as on a kernel that lacks them.
+fn where_calls_fail<T: Send + 'static>(
+    calls: &[c_long],
+    error: c_int,
+    deed: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let fail = SeccompAction::Errno(error.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fail, arch).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    // Of this thread alone, and of the processes that it starts.
+    let thread = std::thread::spawn(move || {
+        apply_filter(&program).unwrap();
+        deed()
+    });
+    thread.join().unwrap()
+}
+
+fn start_where_calls_fail(world: &World, calls: &[c_long], error: c_int) -> Aegis {
+    let config = world.write_config();
+    where_calls_fail(calls, error, move || Aegis::start(&config, &[]))
+}
+
+const LANDLOCK: &[c_long] = &[
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+];
+
+#[test]
+fn without_openat2_links_are_refused_all_the_same() {
+    for error in [libc::ENOSYS, libc::EPERM] {
+        let world = World::new();
+        let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
+        let _inside = world.service("node", answer("up 1\n"));
+        symlink("../secret.sock", world.socket("symlink")).unwrap();
+        symlink("node.sock", world.socket("alias")).unwrap();
+        std::fs::hard_link(world.path("secret.sock"), world.socket("hardlink")).unwrap();
+        let aegis = start_where_calls_fail(&world, &[libc::SYS_openat2], error);
+        let scraper = world.prometheus(&aegis);
+        assert_eq!(scraper.get("/node").text(), "up 1\n");
+        for service in ["symlink", "alias", "hardlink"] {
+            let got = scraper.get(&format!("/{service}"));
+            let seen = (got.status, got.header("Aegis-Reason"));
+            assert_eq!(seen, (502, Some("escapes")), "{service}");
+        }
+        aegis.logged(&["WARN", "openat2 is not to be had here"]);
+        assert_eq!(outside.connections(), 0);
+    }
+}
+
+#[test]
+fn a_kernel_without_a_wall_is_told_of_and_serves_only_where_it_may() {
+    for (calls, kinds) in [
+        (LANDLOCK, &["landlock_files", "landlock_tcp"][..]),
+        (&[libc::SYS_seccomp], &["seccomp"]),
+    ] {
+        let mut world = World::new();
+        let _service = world.service("node", answer("up 1\n"));
+        let aegis = start_where_calls_fail(&world, calls, libc::ENOSYS);
+        let scraper = world.prometheus(&aegis);
+        assert_eq!(scraper.get("/node").text(), "up 1\n");
+        let own = scraper.get("/metrics").text();
+        for kind in kinds {
+            aegis.logged(&["WARN", &format!("the sandbox has no {kind}: ")]);
+            let missing = format!("aegis_sandbox_active{{kind=\"{kind}\"}} 0\n");
+            assert!(own.contains(&missing), "{own}");
+        }
+        assert!(own.contains("aegis_sandbox_active{kind=\"no_new_privileges\"} 1\n"));
+
+        world.settings.top = "sandbox = \"required\"".to_owned();
+        let config = world.write_config();
+        let (code, said) = where_calls_fail(calls, libc::ENOSYS, move || {
+            let mut serve = command();
+            serve.args(["serve", "--config"]).arg(config);
+            ended(serve)
+        });
+        assert_eq!(code, Some(1), "{said}");
+        let why = |kind: &&str| {
+            said.contains(&format!(
+                "sandbox = \"required\", but there is no {kind} here"
+            ))
+        };
+        assert!(kinds.iter().any(why), "{said}");
+    }
+}
+
+#[test]
+fn a_system_out_of_files_is_waited_out_and_does_not_end_the_server() {
+    let world = World::new();
+    let mut aegis = start_where_calls_fail(&world, &[libc::SYS_accept4], libc::ENFILE);
+    let _waiting = crate::harness::scraper::connect(aegis.address()).unwrap();
+    aegis.logged(&["WARN", "connections cannot be accepted", "os error 23"]);
+    aegis.signal(Signal::TERM);
+    assert!(aegis.ended().success());
+}
+
+/// Waits for the end of a command that ends by itself, and gives its code and what it said.
+fn ended(mut command: Command) -> (Option<i32>, String) {
+    let mut said = tempfile::tempfile().unwrap();
+    command.stderr(said.try_clone().unwrap());
+    let mut running = Killed(command.spawn().unwrap());
+    let mut status = None;
+    wait_until(|| {
+        status = running.0.try_wait().unwrap();
+        status.is_some()
+    });
+    said.rewind().unwrap();
+    let said = std::io::read_to_string(said).unwrap();
+    (status.and_then(|status| status.code()), said)
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A running aegis whose log goes elsewhere.
+struct Unheard {
+    child: Killed,
+    address: SocketAddr,
+}
+
+impl Unheard {
+    fn start(world: &mut World, log: impl FnOnce(&mut Command)) -> Self {
+        world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+        let mut serve = command();
+        serve.args(["serve", "--log-level", "debug", "--log-format", "json"]);
+        serve.arg("--config").arg(world.write_config());
+        log(&mut serve);
+        let child = Killed(serve.spawn().unwrap());
+        // Where it listens, the operator is told, too.
+        let admin = world.path("admin.sock");
+        wait_until(|| admin.exists());
+        let own = world.service("asked", answer("up 1\n"));
+        let listed = ask(&admin, "GET", "/-/sd", "").text();
+        drop(own);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let address = listed[0]["targets"][0].as_str().unwrap();
+        Self {
+            child,
+            address: address.parse().unwrap(),
+        }
+    }
+
+    fn scraper(&self, world: &World) -> Scraper {
+        Scraper::new(self.address, &world.pki, Some(&world.pki.client()))
+    }
+}
+
+fn lost_lines(scraper: &Scraper) -> u64 {
+    let own = scraper.get("/metrics").text();
+    let line = own
+        .lines()
+        .find(|line| line.starts_with("aegis_log_lines_lost_total "));
+    line.unwrap().split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_log_that_is_read_no_further_holds_up_no_scrape_and_loses_whole_lines() {
+    let mut world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let mut aegis = Unheard::start(&mut world, |serve| {
+        serve.stderr(Stdio::piped());
+    });
+    let scraper = aegis.scraper(&world);
+    // A pipe holds 64 KiB, and each of these writes a line of 200 bytes.
+    let mut connection = scraper.connect().unwrap();
+    for _ in 0..1000 {
+        assert_eq!(connection.get("/node").unwrap().status, 200);
+    }
+    let lost = lost_lines(&scraper);
+    assert!(lost > 100, "{lost}");
+    let log = BufReader::new(aegis.child.0.stderr.take().unwrap());
+    let (telling, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = log.lines().map_while(Result::ok);
+        lines.for_each(|line| telling.send(line).unwrap_or_default());
+    });
+    wait_until(|| {
+        let line = told.recv_timeout(PATIENCE).unwrap();
+        // Each is whole.
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["lines"].as_u64() >= Some(lost)
+            && line["message"].as_str().unwrap().contains("were lost")
+    });
+}
+
+#[test]
+fn a_log_on_a_full_disk_or_closed_holds_up_no_scrape() {
+    let full = |serve: &mut Command| {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        serve.stderr(full);
+    };
+    let closed = |serve: &mut Command| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" >&- 2>&-"]);
+        shell.arg(serve.get_program()).args(serve.get_args());
+        *serve = shell;
+    };
+    let unread = |serve: &mut Command| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        serve.stderr(writer);
+    };
+    type Log = fn(&mut Command);
+    for (log, is_lost) in [(full as Log, true), (closed, false), (unread, true)] {
+        let mut world = World::new();
+        let _service = world.service("node", answer("up 1\n"));
+        let aegis = Unheard::start(&mut world, log);
+        let scraper = aegis.scraper(&world);
+        for _ in 0..20 {
+            assert_eq!(scraper.get("/node").status, 200);
+        }
+        assert_eq!(lost_lines(&scraper) > 20, is_lost);
+    }
+}
+
+#[test]
+fn a_process_that_was_stopped_goes_on_where_it_was() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut open = scraper.connect().unwrap();
+    assert_eq!(open.get("/node").unwrap().status, 200);
+    aegis.signal(Signal::STOP);
+    let state = format!("/proc/{}/stat", aegis.pid());
+    wait_until(|| std::fs::read_to_string(&state).unwrap().contains(") T "));
+    open.send(b"GET /node HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let waiting = crate::harness::scraper::connect(aegis.address()).unwrap();
+    aegis.signal(Signal::CONT);
+    assert_eq!(open.answer(false).unwrap().text(), "up 1\n");
+    let mut fresh = scraper.connect_over(waiting).unwrap();
+    assert_eq!(fresh.get("/node").unwrap().text(), "up 1\n");
+}
+
+#[test]
+fn a_socket_directory_that_is_closed_is_a_failure_until_it_is_open_again() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start_without_privilege();
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/node").status, 200);
+    let mode = |bits| {
+        let services = world.path("services");
+        std::fs::set_permissions(services, Permissions::from_mode(bits)).unwrap();
+    };
+    mode(0o000);
+    let got = scraper.get("/node");
+    assert_eq!(
+        (got.status, got.header("Aegis-Reason")),
+        (502, Some("connect"))
+    );
+    let line = aegis.refused("upstream", "connect");
+    assert!(line.contains("Permission denied"), "{line}");
+    mode(0o755);
+    assert_eq!(scraper.get("/node").text(), "up 1\n");
+}
+
+#[test]
+fn a_directory_that_takes_the_place_of_another_is_the_one_that_counts() {
+    let world = World::new();
+    let _old = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
+    // The old one and its socket are still there, as under a mount or beside a copy.
+    std::fs::rename(world.path("services"), world.path("old")).unwrap();
+    assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
+    std::fs::create_dir(world.path("services")).unwrap();
+    let gone = connection.get("/node").unwrap();
+    assert_eq!(gone.header("Aegis-Reason"), Some("missing"));
+    let _new = world.service("node", answer("up 2\n"));
+    assert_eq!(connection.get("/node").unwrap().text(), "up 2\n");
+}
+
+#[test]
+fn a_storm_of_reloads_fails_no_scrape() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut connection = scraper.connect().unwrap();
+    for _ in 0..200 {
+        aegis.signal(Signal::HUP);
+        assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
+    }
+    aegis.logged(&["reloaded"]);
+    assert_eq!(scraper.get("/node").text(), "up 1\n");
+}
+
+#[test]
+fn without_proc_it_does_not_start_and_says_why() {
+    let world = World::new();
+    let config = world.write_config();
+    let hidden = "mount -t tmpfs none /proc && exec \"$0\" serve --config \"$1\"";
+    let mut serve = Command::new("unshare");
+    serve.args(["--mount", "sh", "-c", hidden, env!("CARGO_BIN_EXE_aegis")]);
+    serve.arg(config);
+    let (code, said) = ended(serve);
+    if said.contains("unshare") || said.contains("mount: ") {
+        eprintln!("not tested: /proc cannot be hidden here: {said}");
+        return;
+    }
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("mount /proc"), "{said}");
+}
