@@ -160,6 +160,7 @@ fn documents_name_only_files_that_are_there() {
         "docs/certificates.md",
         "docs/logs.md",
         "docs/performance.md",
+        "docs/security.md",
     ] {
         let text = document(name);
         let folder = root().join(name);
@@ -171,6 +172,55 @@ fn documents_name_only_files_that_are_there() {
         for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
             let file = link.split('#').next().unwrap();
             assert!(folder.join(file).exists(), "{name} links to {link}");
+        }
+    }
+}
+
+/// The last column of each row of the security model's tables: what shows that it is so.
+fn evidence() -> Vec<(String, Vec<String>)> {
+    let text = document("docs/security.md");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let rows = rows.filter(|line| !line.starts_with("| threat |"));
+    let split = rows.map(|row| {
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let shown = shown.split('`').filter(|part| !part.trim().is_empty());
+        (row.to_owned(), shown.map(str::to_owned).collect())
+    });
+    split.collect()
+}
+
+#[test]
+fn every_threat_of_the_security_model_names_what_shows_it_and_all_of_that_exists() {
+    let rows = evidence();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for (row, shown) in &rows {
+        assert!(!shown.is_empty(), "nothing shows {row}");
+        for name in shown {
+            let Some((file, test)) = name.rsplit_once("::") else {
+                assert!(root().join(name).exists(), "there is no {name}");
+                continue;
+            };
+            let file = match file.ends_with(".rs") {
+                true => file.to_owned(),
+                false => format!("tests/it/{file}.rs"),
+            };
+            let is_there = document(&file).contains(&format!("fn {test}("));
+            assert!(is_there, "there is no {test} in {file}");
+        }
+    }
+}
+
+#[test]
+fn every_test_of_hostile_peers_stands_in_the_security_model() {
+    let named: Vec<String> = evidence()
+        .into_iter()
+        .flat_map(|(_, shown)| shown)
+        .collect();
+    for file in ["hostile_bodies", "hostile_scrapers", "hostile_system"] {
+        let text = document(&format!("tests/it/{file}.rs"));
+        for test in text.split("#[test]\nfn ").skip(1) {
+            let test = format!("{file}::{}", test.split('(').next().unwrap());
+            assert!(named.contains(&test), "{test} is not named");
         }
     }
 }
