@@ -6,6 +6,7 @@
 mod fault;
 mod file;
 mod limits;
+mod listen;
 mod read;
 mod section;
 mod services;
@@ -22,13 +23,14 @@ use crate::service::ServiceName;
 pub use fault::{Fault, Given};
 pub(crate) use file::read_bounded;
 pub use limits::Limits;
+pub use listen::Listen;
 use section::{Section, Value};
 
 /// Everything that `aegis serve` runs by, checked.
 #[derive(Debug)]
 pub struct Config {
-    /// Addresses to listen on; at least one.
-    pub listen: Vec<Given<SocketAddr>>,
+    /// Where to listen; at least one.
+    pub listen: Vec<Given<Listen>>,
     /// The directory in which `NAME.sock` answers at `/NAME`.
     pub socket_dir: Given<PathBuf>,
     /// The socket on which aegis speaks to its operator, if there is one.
@@ -84,6 +86,17 @@ impl Config {
             true => Ok(admin.map(|admin| admin.path.value)),
             false => Err(faults),
         }
+    }
+
+    /// The addresses to bind.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Given<SocketAddr>> {
+        let addresses = self.listen.iter().filter_map(|given| {
+            let value = given.value.address()?;
+            let origin = given.origin.clone();
+            Some(Given { value, origin })
+        });
+        addresses.collect()
     }
 
     /// The file that these overrides stand over, whether it is there or not.

@@ -1,11 +1,12 @@
 //! What a configuration allows, but what will hurt: said at the start, at a reload and by
 //! `aegis check`. Decides nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use crate::config::{Config, Given};
+use crate::config::{Config, Given, Listen};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, Name};
+use crate::networks::Network;
 use crate::policy::{Entry, Policy};
 use crate::scrape::Upstream;
 use crate::service::ServicePattern;
@@ -21,7 +22,7 @@ pub(crate) fn of(config: &Config, credentials: &Credentials, upstream: &Upstream
 }
 
 /// Addresses that a scraper could not check the server's certificate by.
-fn unnamed_addresses(listen: &[Given<SocketAddr>], credentials: &Credentials) -> Vec<String> {
+fn unnamed_addresses(listen: &[Given<Listen>], credentials: &Credentials) -> Vec<String> {
     let leaf = credentials.chain.first();
     let Some(Ok(identity)) = leaf.map(|leaf| Identity::from_leaf(leaf)) else {
         return Vec::new();
@@ -31,7 +32,8 @@ fn unnamed_addresses(listen: &[Given<SocketAddr>], credentials: &Credentials) ->
     if names.iter().any(|name| matches!(name, Name::Dns(_))) {
         return Vec::new();
     }
-    let addresses = listen.iter().map(|given| given.value.ip().to_canonical());
+    let addresses = listen.iter().filter_map(|given| given.value.address());
+    let addresses = addresses.map(|address| address.ip().to_canonical());
     addresses
         .filter(|address| !address.is_unspecified())
         .filter(|address| !names.contains(&Name::Ip(*address)))
@@ -42,7 +44,7 @@ fn unnamed_addresses(listen: &[Given<SocketAddr>], credentials: &Credentials) ->
 }
 
 /// Columns of allow entries that nothing can match.
-fn dead_entries(policy: &Policy, listen: &[Given<SocketAddr>], upstream: &Upstream) -> Vec<String> {
+fn dead_entries(policy: &Policy, listen: &[Given<Listen>], upstream: &Upstream) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, entry) in policy.entries().iter().enumerate() {
         let at = &entry.origin;
@@ -65,12 +67,20 @@ fn dead_entries(policy: &Policy, listen: &[Given<SocketAddr>], upstream: &Upstre
     warnings
 }
 
-fn is_listened_on(entry: &Entry, listen: &[Given<SocketAddr>]) -> bool {
+fn is_listened_on(entry: &Entry, listen: &[Given<Listen>]) -> bool {
     entry.networks.iter().any(|network| {
-        listen.iter().any(|given| match given.value.ip() {
-            IpAddr::V4(_) => network.is_ipv4(),
-            // [::] takes IPv4 as well.
-            IpAddr::V6(address) => !network.is_ipv4() || address.is_unspecified(),
+        listen.iter().any(|given| match given.value.address() {
+            Some(address) => takes(address.ip(), network),
+            // Of what family systemd's socket is, its .socket unit says.
+            None => true,
         })
     })
+}
+
+fn takes(listened_on: IpAddr, network: &Network) -> bool {
+    match listened_on {
+        IpAddr::V4(_) => network.is_ipv4(),
+        // [::] takes IPv4 as well.
+        IpAddr::V6(address) => !network.is_ipv4() || address.is_unspecified(),
+    }
 }

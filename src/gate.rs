@@ -87,6 +87,11 @@ impl Gate {
         server.is_some_and(|server| server.left() < 0)
     }
 
+    /// When the server's certificate runs out, in seconds since the Unix epoch.
+    pub(crate) fn server_not_after(&self) -> Option<i64> {
+        self.soonest(Role::Server).map(|server| server.at)
+    }
+
     /// What of a role runs out first.
     fn soonest(&self, role: Role) -> Option<&Expiry> {
         let of_role = self.expiries.iter().filter(|expiry| expiry.role == role);

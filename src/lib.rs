@@ -50,6 +50,7 @@ pub(crate) mod forecast;
 pub mod gate;
 pub(crate) mod views;
 pub(crate) mod sandbox;
+pub(crate) mod systemd;
 pub mod listen;
 pub(crate) mod admin;
 pub(crate) mod reload;

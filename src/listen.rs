@@ -21,7 +21,7 @@ use crate::peer::Peer;
 use crate::sandbox::Sealed;
 use crate::scrape;
 
-/// The bound addresses.
+/// The addresses that are listened on.
 #[derive(Debug)]
 pub struct Listeners {
     bound: Vec<TcpListener>,
@@ -29,15 +29,18 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds every address.
+    /// Binds every address, beside the sockets that others listen on already.
     ///
     /// An address that no interface has yet, such as that of a tunnel which is down, is bound
     /// all the same, and works as soon as it is there.
     ///
     /// # Errors
     /// Each address that cannot be bound, and why.
-    pub fn bind(addresses: &[Given<SocketAddr>]) -> Result<Self, Vec<Fault>> {
-        let mut bound = Vec::new();
+    pub(crate) fn open(
+        addresses: &[Given<SocketAddr>],
+        inherited: Vec<TcpListener>,
+    ) -> Result<Self, Vec<Fault>> {
+        let mut bound = inherited;
         let mut faults = Vec::new();
         for address in addresses {
             let beside_ipv4 = addresses.iter().any(|other| {
@@ -62,7 +65,7 @@ impl Listeners {
         }
     }
 
-    /// The bound addresses, with the real port where port 0 was asked for.
+    /// The addresses, with the real port where port 0 was asked for.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.bound

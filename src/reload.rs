@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,10 +15,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Fault, Log, Overrides, Sandbox};
+use crate::config::{Config, Fault, Listen, Log, Overrides, Sandbox};
 use crate::gate::{Endpoint, Gate, Waiting};
 use crate::listen;
 use crate::log;
+use crate::systemd::Supervisor;
 
 /// Watches what the configuration was made from.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Reloader {
 /// What only a restart can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Settled {
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
     admin: Option<(PathBuf, u32)>,
     sandbox: Sandbox,
     log: Log,
@@ -51,7 +51,11 @@ impl Settled {
     fn of(config: &Config) -> Self {
         let admin = config.admin.as_ref();
         Self {
-            listen: config.listen.iter().map(|given| given.value).collect(),
+            listen: config
+                .listen
+                .iter()
+                .map(|given| given.value.clone())
+                .collect(),
             admin: admin.map(|admin| (admin.path.value.clone(), admin.mode)),
             sandbox: config.sandbox,
             log: config.log,
@@ -79,7 +83,7 @@ impl Reloader {
     }
 
     /// Reloads on SIGHUP and on changes, for ever.
-    pub(crate) async fn run(&mut self, endpoint: &Endpoint) -> Infallible {
+    pub(crate) async fn run(&mut self, endpoint: &Endpoint, supervisor: &Supervisor) -> Infallible {
         loop {
             let mut waiting = None;
             let told = tokio::select! {
@@ -93,7 +97,12 @@ impl Reloader {
             self.remind(endpoint);
             // Looked at before anything is read: a change meanwhile is found the next time.
             let changed = self.watched.look();
-            if told || changed || self.complaint.is_some() {
+            if told || changed {
+                supervisor.reloading().await;
+                self.reload(endpoint, told);
+                supervisor.ready(endpoint).await;
+            } else if self.complaint.is_some() {
+                // Once a second, which is nothing to tell anybody.
                 self.reload(endpoint, told);
             }
             if let Some(waiting) = waiting {

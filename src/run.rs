@@ -18,7 +18,8 @@ use crate::listen::{self, Listeners};
 use crate::log;
 use crate::metrics::Stands;
 use crate::reload::Reloader;
-use crate::sandbox::{self, Paths, Wall};
+use crate::sandbox::{self, Paths, Wall, Walls};
+use crate::systemd::{Inherited, Supervisor};
 use crate::workers::{self, Finished, Workers};
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -26,13 +27,15 @@ use crate::workers::{self, Finished, Workers};
 /// # Errors
 /// What kept it from starting; or that a second signal cut off what was still in flight.
 pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
+    // First of all: nothing has opened a descriptor yet.
+    let inherited = Inherited::take().map_err(|fault| Ended::Configuration(vec![fault]))?;
     let config = Config::load(overrides).map_err(Ended::Configuration)?;
     log::start(&config.log);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Ended::System)?
-        .block_on(serve_config(config, overrides))
+        .block_on(serve_config(config, inherited, overrides))
 }
 
 /// Why `aegis serve` ended, other than well.
@@ -67,46 +70,40 @@ impl fmt::Display for Ended {
     }
 }
 
-async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended> {
+async fn serve_config(
+    config: Config,
+    inherited: Inherited,
+    overrides: &Overrides,
+) -> Result<(), Ended> {
     // Before anybody can connect: from here on a signal drains instead of killing.
     let mut signals = Signals::new().map_err(Ended::System)?;
+    let mut supervisor = Supervisor::from_environment();
     let (reloads, wishes) = mpsc::channel(RELOADS_WAITING);
     let mut reloader = Reloader::new(overrides, &config, wishes).map_err(Ended::System)?;
-    let (listen, admin) = (config.listen.clone(), config.admin.clone());
+    let inherited = inherited
+        .claim(&config.listen)
+        .map_err(Ended::Configuration)?;
+    let (listen, admin) = (config.addresses(), config.admin.clone());
     let (sandbox, paths) = (config.sandbox, Paths::of(&config, Config::file(overrides)));
     let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
     }
-    let listeners = Listeners::bind(&listen).map_err(Ended::Unbound)?;
+    let listeners = Listeners::open(&listen, inherited).map_err(Ended::Unbound)?;
     let admin = admin.map(|socket| AdminListener::bind(&socket)).transpose();
     let admin = admin.map_err(|fault| Ended::Unbound(vec![fault]))?;
     listen::make_room(&gate.limits);
-    // The first use of the random generator takes tens of milliseconds: not in a handshake.
-    let random = aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut [0; 32]);
-    random.map_err(|_| Ended::System(io::Error::other("no random numbers")))?;
+    use_random_numbers().map_err(Ended::System)?;
 
     let addresses = listeners.addresses();
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
-    let start = || Workers::start(&listeners, &endpoint);
+    let start = || Workers::start(&listeners, &endpoint, &mut supervisor);
     let sealed = sandbox::seal(sandbox, &paths, start).map_err(Ended::System)?;
     let (sealed, walls, mut workers) = sealed;
-    for missing in walls.missing() {
-        warn!("{missing}");
-    }
+    note(&walls, &endpoint);
     let standing: Vec<&str> = walls.standing().collect();
-    for wall in Wall::ALL {
-        let state = if walls.has(*wall) {
-            Stands::Yes
-        } else {
-            Stands::No
-        };
-        endpoint.metrics.sandbox(wall.name(), state);
-    }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(" "),
@@ -116,16 +113,44 @@ async fn serve_config(config: Config, overrides: &Overrides) -> Result<(), Ended
     );
     workers.go(&sealed);
     let mut serving = std::pin::pin!(listeners.serve(sealed, &endpoint));
+    supervisor.ready(&endpoint).await;
     let mut connections = tokio::select! {
         connections = &mut serving => connections,
         () = signals.stop() => {
+            supervisor.stopping(&endpoint).await;
             endpoint.drain();
             serving.await
         }
-        never = reloader.run(&endpoint) => match never {},
+        never = reloader.run(&endpoint, &supervisor) => match never {},
         never = admin::serve(admin.as_ref(), &endpoint) => match never {},
+        never = supervisor.watch(&endpoint) => match never {},
     };
-    drain(&mut connections, &mut workers, &mut signals, &endpoint).await
+    tokio::select! {
+        ended = drain(&mut connections, &mut workers, &mut signals, &endpoint) => ended,
+        never = supervisor.watch(&endpoint) => match never {},
+    }
+}
+
+/// The first use of the random generator takes tens of milliseconds: not in a handshake.
+fn use_random_numbers() -> io::Result<()> {
+    let random = aws_lc_rs::default_provider().secure_random;
+    let filled = random.fill(&mut [0; 32]);
+    filled.map_err(|_| io::Error::other("no random numbers"))
+}
+
+/// Says which walls do not stand, and counts those that do.
+fn note(walls: &Walls, endpoint: &Endpoint) {
+    for missing in walls.missing() {
+        warn!("{missing}");
+    }
+    for wall in Wall::ALL {
+        let state = if walls.has(*wall) {
+            Stands::Yes
+        } else {
+            Stands::No
+        };
+        endpoint.metrics.sandbox(wall.name(), state);
+    }
 }
 
 /// Lets what is in flight end, on every thread, for as long as it may.

@@ -45,17 +45,16 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let mut gate = endpoint.gate();
     // Boxed, here and below: an idle connection, and most are, holds no room for either.
     let accepting = Box::pin(gate.handshake.accept(admitted, &gate.policy));
-    let mut session = tokio::select! {
-        accepted = accepting => match accepted {
-            Ok(session) => session,
-            Err(refused) => return endpoint.turn_away(&peer, &refused),
-        },
-        () = endpoint.draining() => return,
+    // Draining waits for it: whoever is here has left the queue in which the next aegis finds it.
+    let mut session = match accepting.await {
+        Ok(session) => session,
+        Err(refused) => return endpoint.turn_away(&peer, &refused),
     };
     let presented = Arc::clone(&session.presented);
     let _connected = endpoint.note_connected(&presented, begun.elapsed());
 
     let mut heads = Heads::default();
+    let mut grace = FIRST_REQUEST;
     loop {
         let now = Arc::clone(&gates.borrow_and_update());
         if !Arc::ptr_eq(&now, &gate) {
@@ -70,8 +69,9 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
             biased;
             // First: a request that comes together with another gate is judged by that one.
             _ = gates.changed() => continue,
-            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint) => next,
+            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint, grace) => next,
         };
+        grace = Duration::ZERO;
         let asked = match next {
             Ok(Some(asked)) => asked,
             Ok(None) => break,
@@ -109,12 +109,19 @@ async fn next_request(
     oldest: Instant,
     gate: &Gate,
     endpoint: &Endpoint,
+    grace: Duration,
 ) -> Result<Option<Asked>, (Refused, AnswerWith)> {
     let limits = &gate.limits;
+    let has_to_go = async {
+        endpoint.draining().await;
+        sleep(grace).await;
+    };
     let idle_until = oldest.min(Instant::now() + limits.idle_timeout);
     let next = tokio::select! {
+        biased;
+        // First: what has been asked by now is answered.
         next = heads.next(&mut session.stream, idle_until, limits) => next,
-        () = endpoint.draining() => Ok(NextHead::Over),
+        () = has_to_go => Ok(NextHead::Over),
     };
     match next {
         Ok(NextHead::Head(head)) => match route::route(&head, limits) {
@@ -125,6 +132,11 @@ async fn next_request(
         Err(refused) => Err((refused, AnswerWith::Body)),
     }
 }
+
+/// How long whoever has just come may take to ask, once aegis is to stop. A restart behind an
+/// inherited socket loses nobody, if none is sent away who was let in: it was accepted from a queue
+/// where it could have waited for the next aegis.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Waits until a gate admits this scrape no longer, and then for as long as one in flight may
 /// still take.

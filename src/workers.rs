@@ -18,6 +18,7 @@ use tracing::error;
 use crate::gate::Endpoint;
 use crate::listen::{Listeners, SharedListeners, reap};
 use crate::sandbox::Sealed;
+use crate::systemd::{Heart, Supervisor};
 
 /// Threads that wait for the sandbox, and then serve until draining has ended.
 #[derive(Debug)]
@@ -32,7 +33,11 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no more threads or descriptors.
-    pub(crate) fn start(listeners: &Listeners, endpoint: &Arc<Endpoint>) -> io::Result<Self> {
+    pub(crate) fn start(
+        listeners: &Listeners,
+        endpoint: &Arc<Endpoint>,
+        supervisor: &mut Supervisor,
+    ) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let (alive, ended) = mpsc::channel(MOST_THREADS);
         let (up, ready) = threads::channel();
@@ -44,6 +49,7 @@ impl Workers {
                 listeners: listeners.share()?,
                 endpoint: Arc::clone(endpoint),
                 sealed,
+                heart: supervisor.heart(),
                 alive: alive.clone(),
             };
             let up = up.clone();
@@ -89,6 +95,7 @@ struct Worker {
     listeners: SharedListeners,
     endpoint: Arc<Endpoint>,
     sealed: oneshot::Receiver<Sealed>,
+    heart: Heart,
     alive: mpsc::Sender<Finished>,
 }
 
@@ -99,9 +106,10 @@ impl Worker {
             listeners,
             endpoint,
             sealed,
+            heart,
             alive,
         } = self;
-        runtime.block_on(async {
+        let serving = async {
             // Without it, the start has failed.
             let Ok(sealed) = sealed.await else { return };
             match listeners.here() {
@@ -113,6 +121,12 @@ impl Worker {
                     drop(alive.try_send(finished));
                 }
                 Err(error) => error!(%error, "a thread cannot serve; the others do"),
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = serving => {}
+                never = heart.beat() => match never {},
             }
         });
     }

@@ -70,7 +70,7 @@ pub(super) fn services(which: Which) -> ExitCode {
 /// The address of aegis for whoever is elsewhere; `None` if only `advertise` could tell.
 fn reached_at(config: &Config) -> Option<String> {
     config.advertise.clone().or_else(|| {
-        let address = config.listen.first()?.value;
+        let address = config.listen.first()?.value.address()?;
         let can_be_reached = !address.ip().is_unspecified() && address.port() > 0;
         can_be_reached.then(|| address.to_string())
     })

@@ -1,6 +1,5 @@
 //! From what was written to what is meant: each key read once, every fault noted.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -8,6 +7,7 @@ use hyper::http::uri::Authority;
 
 use super::fault::{Fault, Given};
 use super::limits::Limits;
+use super::listen::Listen;
 use super::section::Section;
 use super::{
     AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion, services,
@@ -55,7 +55,7 @@ pub(super) fn config(
 const DEFAULT_LISTEN: &str = "[::1]:31337";
 const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
 
-fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<SocketAddr>> {
+fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> {
     let given = written.texts("listen", faults).unwrap_or_else(|| {
         let origin = Origin::Unset;
         let value = DEFAULT_LISTEN.to_owned();
@@ -71,11 +71,7 @@ fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<SocketAdd
         let problem = format!("is empty; name at least one address, such as {DEFAULT_LISTEN:?}");
         faults.push(Fault::new(&given.origin, "listen", problem));
     }
-    let parse = |text: &str| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337")
-    };
-    parse_all(given, "listen", parse, faults)
+    parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults)
 }
 
 /// Reads where the operator's socket is, and its mode.

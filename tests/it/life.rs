@@ -1,14 +1,16 @@
 //! The life of the process: ready, serve, drain.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rustix::process::Signal;
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::harness::aegis::{command, field};
+use crate::harness::scraper::connect;
 use crate::harness::service::until_closed;
 use crate::harness::{Aegis, Connection, PATIENCE, Scraper, Service, World, answer};
 
@@ -61,6 +63,32 @@ fn a_scrape_in_flight_ends_whole_after_sigterm_and_idle_connections_close() {
     assert!(busy.is_closed());
     assert_eq!(aegis.ended().code(), Some(0));
     aegis.logged(&["stopped"]);
+}
+
+#[test]
+fn whoever_came_before_sigterm_is_answered_in_the_handshake_or_after_it() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let mut aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut silent = scraper.connect().unwrap();
+    let (tcp, name) = (connect(aegis.address()).unwrap(), aegis.address().ip());
+    let tls = ClientConnection::new(Arc::clone(&scraper.tls), name.into()).unwrap();
+    let mut halfway = StreamOwned::new(tls, tcp);
+    halfway.conn.write_tls(&mut halfway.sock).unwrap();
+    // The server's part has come, so that the connection was accepted; the scraper's is to be sent.
+    halfway.conn.read_tls(&mut halfway.sock).unwrap();
+    aegis.signal(Signal::TERM);
+    aegis.logged(&["draining"]);
+    assert_eq!(silent.get("/node").unwrap().text(), "up 1\n");
+    halfway.conn.process_new_packets().unwrap();
+    let request = b"GET /node HTTP/1.1\r\nHost: a\r\n\r\n";
+    halfway.write_all(request).unwrap();
+    let mut answered = String::new();
+    halfway.read_to_string(&mut answered).unwrap();
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+    assert!(answered.ends_with("up 1\n"), "{answered}");
+    assert_eq!(aegis.ended().code(), Some(0));
 }
 
 #[test]

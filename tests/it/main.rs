@@ -33,6 +33,7 @@ mod explain;
 mod services;
 
 mod life;
+mod systemd;
 mod reload;
 mod broken_files;
 mod config;

@@ -28,7 +28,11 @@ struct Log {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AEGIS_") {
+        let name_is = |start: &&str| name.to_string_lossy().starts_with(start);
+        if ["AEGIS_", "LISTEN_", "NOTIFY_", "WATCHDOG_"]
+            .iter()
+            .any(name_is)
+        {
             command.env_remove(name);
         }
     }
@@ -49,12 +53,13 @@ impl Aegis {
     }
 
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::spawn_with_its_descriptors(command)
+    }
+
+    /// As [`Aegis::spawn`], with what the command has for descriptors 0 and 1.
+    pub fn spawn_with_its_descriptors(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (stderr, reader) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {

@@ -1,0 +1,73 @@
+//! Where aegis listens: at an address, or on what systemd listens on for it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// One entry of `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port, bound by aegis.
+    Address(SocketAddr),
+    /// Every socket that systemd hands over and no other entry names.
+    Inherited,
+    /// The sockets that systemd hands over by this name (`FileDescriptorName=`).
+    InheritedAs(String),
+}
+
+impl Listen {
+    /// The address, where one is written.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Inherited | Self::InheritedAs(_) => None,
+        }
+    }
+
+    /// The name of a socket, where one is written.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::InheritedAs(name) => Some(name),
+            Self::Address(_) | Self::Inherited => None,
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("systemd") {
+            Some("") => Ok(Self::Inherited),
+            Some(rest) => match rest.strip_prefix(':') {
+                Some(name) if is_name(name) => Ok(Self::InheritedAs(name.to_owned())),
+                Some(_) | None => Err(
+                    "names no socket of systemd; write systemd, or systemd:NAME with the FileDescriptorName= of the .socket unit",
+                ),
+            },
+            None => text.parse().map(Self::Address).map_err(|_| {
+                "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337, or systemd for a socket that systemd listens on"
+            }),
+        }
+    }
+}
+
+/// Whether systemd could give this name (`sd_listen_fds_with_names(3)`).
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b':';
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_plain)
+}
+
+const LONGEST_NAME: usize = 255;
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Inherited => f.write_str("systemd"),
+            Self::InheritedAs(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Sockets that systemd hands over, and what it is told; without systemd.
+//!
+//! A shell is what stands between: it knows its process id, which the program that it becomes
+//! keeps, and it can move a descriptor to where it is expected.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self, UnixDatagram, UnixListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::harness::aegis::command;
+use crate::harness::scraper::connect;
+use crate::harness::{Aegis, PATIENCE, Scraper, World, answer};
+
+/// `aegis serve` with one descriptor handed over.
+fn activated(config: &Path, handed_over: impl Into<OwnedFd>, environment: &str) -> Command {
+    let script = format!(r#"exec 3<&0 0</dev/null; {environment} exec "$@""#);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_aegis"), "serve"]);
+    shell.args(["--log-level", "debug", "--config"]).arg(config);
+    shell.stdin(Stdio::from(handed_over.into()));
+    shell
+}
+
+const ONE: &str = "LISTEN_PID=$$ LISTEN_FDS=1";
+
+fn world(listen: &str) -> World {
+    let mut world = World::new();
+    world.settings.listen = listen.to_owned();
+    world
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    #[expect(clippy::disallowed_methods, reason = "systemd's side")]
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn an_inherited_socket_is_served_and_whoever_connects_during_a_restart_waits() {
+    let world = world(r#"["systemd"]"#);
+    let _service = world.service("node", answer("up 1\n"));
+    let (listener, address) = listener();
+    let config = world.write_config();
+    let start = || {
+        let command = activated(&config, listener.try_clone().unwrap(), ONE);
+        Aegis::spawn_with_its_descriptors(command)
+    };
+    let mut first = start();
+    assert_eq!(first.addresses(), [address]);
+    let scraper = world.prometheus(&first);
+    assert_eq!(scraper.get("/node").text(), "up 1\n");
+    let targets = scraper.get("/-/sd").text();
+    assert!(targets.contains(&address.to_string()), "{targets}");
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended().code(), Some(0));
+    // Nobody is there, and nobody is refused.
+    let waiting = connect(address).unwrap();
+    let second = start();
+    let mut waited = Scraper::new(address, &world.pki, Some(&world.pki.client()))
+        .connect_over(waiting)
+        .unwrap();
+    assert_eq!(waited.get("/node").unwrap().text(), "up 1\n");
+    assert!(
+        world
+            .prometheus(&second)
+            .get("/metrics")
+            .text()
+            .contains("aegis_connections 2"),
+        "both are counted"
+    );
+}
+
+#[test]
+fn a_name_takes_its_socket_beside_an_address() {
+    let world = world(r#"["127.0.0.1:0", "systemd:public"]"#);
+    let (listener, address) = listener();
+    let names = format!("{ONE} LISTEN_FDNAMES=public");
+    let command = activated(&world.write_config(), listener, &names);
+    let aegis = Aegis::spawn_with_its_descriptors(command);
+    let [first, second] = aegis.addresses() else {
+        panic!("{:?}", aegis.addresses())
+    };
+    assert!(*first == address || *second == address);
+    for address in [*first, *second] {
+        let scraper = Scraper::new(address, &world.pki, Some(&world.pki.client()));
+        assert_eq!(scraper.get("/absent").status, 404);
+    }
+}
+
+/// Starts it, and expects that it says this and does not serve.
+fn refuses(listen: &str, handed_over: OwnedFd, environment: &str, said: &str) {
+    let world = world(listen);
+    let output = activated(&world.write_config(), handed_over, environment).output();
+    let output = output.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(said), "{said}\n{stderr}");
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(!stderr.contains("ready"), "{stderr}");
+}
+
+#[test]
+fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
+    const ANY: &str = r#"["systemd"]"#;
+    const NO_SUCH: &str = "no such socket was handed over, or another entry has it; there is";
+    let no_such = |entry: &str| format!("listen: {entry}: {NO_SUCH} \"unknown\"");
+    let promised = "LISTEN_PID and LISTEN_FDS promise what is not there";
+    for (listen, environment, said) in [
+        (ANY, "", "no socket was handed over; start aegis by its"),
+        (ANY, "LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_PID is \"1\", and"),
+        (ANY, "LISTEN_PID=$$ LISTEN_FDS=2", promised),
+        (ANY, "LISTEN_PID=$$ LISTEN_FDS=many", promised),
+        (r#"["systemd:public"]"#, ONE, &no_such("systemd:public")),
+        (r#"["systemd", "systemd"]"#, ONE, &no_such("systemd")),
+        (
+            r#"["127.0.0.1:0"]"#,
+            ONE,
+            "\"unknown\", which no entry takes",
+        ),
+    ] {
+        refuses(listen, listener().0.into(), environment, said);
+    }
+}
+
+#[test]
+fn what_is_no_listening_tcp_socket_is_named_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let unix = UnixListener::bind(folder.path().join("a")).unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (open, address) = listener();
+    let connection = connect(address).unwrap();
+    drop(open);
+    for (handed_over, said) in [
+        (
+            OwnedFd::from(File::open("/dev/null").unwrap()),
+            "is not a socket",
+        ),
+        (
+            unix.into(),
+            "is a Unix socket; write an address and a port in ListenStream=",
+        ),
+        (
+            udp.into(),
+            "is not TCP; write ListenStream= in its .socket unit",
+        ),
+        (
+            connection.into(),
+            "does not listen; write Accept=no in its .socket unit",
+        ),
+    ] {
+        let said = format!("listen: systemd: the socket \"unknown\" {said}");
+        refuses(r#"["systemd"]"#, handed_over, ONE, &said);
+    }
+}
+
+#[test]
+fn what_names_no_socket_is_an_error_and_check_needs_none() {
+    for (listen, code) in [
+        (r#"["systemd"]"#, 0),
+        (r#"["systemd:scrapes"]"#, 0),
+        (r#"["systemd:"]"#, 78),
+        (r#"["systemd:a:b"]"#, 78),
+        (r#"["systemd scrapes"]"#, 78),
+        (r#"["Systemd"]"#, 78),
+    ] {
+        let mut check = command();
+        check.args(["check", "--config"]);
+        let output = check.arg(world(listen).write_config()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{listen}");
+        if code == 0 {
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains("ok: would listen on systemd"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_leaves_the_inherited_socket_as_it_is() {
+    let mut world = world(r#"["systemd"]"#);
+    let (listener, address) = listener();
+    let aegis = Aegis::spawn_with_its_descriptors(activated(&world.write_config(), listener, ONE));
+    let scraper = Scraper::new(address, &world.pki, Some(&world.pki.client()));
+    world.settings.listen = r#"["127.0.0.1:0"]"#.to_owned();
+    world.write_config();
+    aegis.signal(Signal::HUP);
+    aegis.logged(&["reloaded"]);
+    aegis.logged(&["WARN", "listen, admin_socket", "change only by a restart"]);
+    assert_eq!(scraper.get("/absent").status, 404);
+}
+
+/// Whoever is told; reads with a deadline.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn at(address: &net::SocketAddr) -> Self {
+        let socket = UnixDatagram::bind_addr(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn in_folder(folder: &Path) -> (Self, String) {
+        let path = folder.join("notify");
+        let address = net::SocketAddr::from_pathname(&path).unwrap();
+        (Self::at(&address), path.to_str().unwrap().to_owned())
+    }
+
+    fn told(&self) -> String {
+        let mut message = [0; 4096];
+        let length = self.0.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    /// What is said until a message with this text, and that message.
+    fn until(&self, text: &str) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = Vec::new();
+        loop {
+            told.push(self.told());
+            if told.last().unwrap().contains(text) {
+                return told;
+            }
+            assert!(Instant::now() < deadline, "{told:?}");
+        }
+    }
+}
+
+fn supervised(world: &World, variables: &[(&str, &str)]) -> Aegis {
+    let mut command = command();
+    command.envs(variables.iter().copied());
+    command
+        .args(["serve", "--config"])
+        .arg(world.write_config());
+    Aegis::spawn(command)
+}
+
+#[test]
+fn the_service_manager_is_told_of_ready_reload_and_stop() {
+    let mut world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let (manager, path) = Manager::in_folder(world.folder.path());
+    let mut aegis = supervised(&world, &[("NOTIFY_SOCKET", &path)]);
+    let ready = manager.told();
+    // Who hears of it can connect.
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+    let status = "READY=1\nSTATUS=serving 1 service, 0 connections; certificate until ";
+    assert!(ready.starts_with(status), "{ready}");
+    assert!(ready.ends_with("-01-01; last reload ok\n"), "{ready}");
+
+    let is_reloading = |told: &str| {
+        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        time.is_some_and(|time| time.trim_end().parse::<u64>().is_ok())
+    };
+    aegis.signal(Signal::HUP);
+    let told = manager.until("READY=1");
+    assert!(told.iter().any(|told| is_reloading(told)), "{told:?}");
+    world.settings.allow.clear();
+    world.write_config();
+    aegis.signal(Signal::HUP);
+    let told = manager.until("; last reload failed with 1 error, see the log\n");
+    let begun = told.iter().position(|told| is_reloading(told));
+    assert!(
+        begun.is_some_and(|begun| begun < told.len() - 1),
+        "{told:?}"
+    );
+    assert!(told.last().unwrap().starts_with("READY=1\n"), "{told:?}");
+
+    aegis.signal(Signal::TERM);
+    manager.until("STOPPING=1\nSTATUS=stopping; ");
+    assert_eq!(aegis.ended().code(), Some(0));
+}
+
+#[test]
+fn an_abstract_socket_is_told_from_within_the_sandbox() {
+    let world = World::new();
+    let name = format!("aegis-test-{}", std::process::id());
+    let manager = Manager::at(&net::SocketAddr::from_abstract_name(&name).unwrap());
+    let aegis = supervised(&world, &[("NOTIFY_SOCKET", &format!("@{name}"))]);
+    aegis.logged(&["ready", "seccomp"]);
+    manager.until("READY=1");
+    // Long after the walls stand.
+    aegis.signal(Signal::HUP);
+    manager.until("RELOADING=1");
+    manager.until("READY=1");
+}
+
+#[test]
+fn a_service_manager_that_is_not_there_or_not_understood_ends_nothing() {
+    for address in ["/nowhere/notify", "vsock:2:1", "notify"] {
+        let world = World::new();
+        let aegis = supervised(&world, &[("NOTIFY_SOCKET", address)]);
+        aegis.logged(&["WARN", "NOTIFY_SOCKET cannot be connected", address]);
+        assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+    }
+}
+
+#[test]
+fn the_watchdog_hears_of_it_as_often_as_it_asks_and_only_if_it_asks_this_process() {
+    let world = World::new();
+    let (manager, path) = Manager::in_folder(world.folder.path());
+    let watched = [("NOTIFY_SOCKET", &*path), ("WATCHDOG_USEC", "400000")];
+    let aegis = supervised(&world, &watched);
+    for _ in 0..3 {
+        manager.until("WATCHDOG=1\n");
+    }
+    drop(aegis);
+    drop(manager);
+    fs::remove_file(&path).unwrap();
+    let (manager, path) = Manager::in_folder(world.folder.path());
+    let of_another = [
+        ("NOTIFY_SOCKET", &*path),
+        ("WATCHDOG_USEC", "1000"),
+        ("WATCHDOG_PID", "1"),
+    ];
+    let mut aegis = supervised(&world, &of_another);
+    manager.until("READY=1");
+    aegis.signal(Signal::TERM);
+    let told = manager.until("STATUS=stopping; ");
+    assert!(
+        !told.iter().any(|told| told.contains("WATCHDOG")),
+        "{told:?}"
+    );
+    assert_eq!(aegis.ended().code(), Some(0));
+}
