@@ -4,6 +4,7 @@
 //! keeps, and it can move a descriptor to where it is expected.
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -98,12 +99,18 @@ fn a_name_takes_its_socket_beside_an_address() {
 /// Starts it, and expects that it says this and does not serve.
 fn refuses(listen: &str, handed_over: OwnedFd, environment: &str, said: &str) {
     let world = world(listen);
-    let output = activated(&world.write_config(), handed_over, environment).output();
-    let output = output.unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains(said), "{said}\n{stderr}");
-    assert_eq!(output.status.code(), Some(78), "{stderr}");
-    assert!(!stderr.contains("ready"), "{stderr}");
+    let mut command = activated(&world.write_config(), handed_over, environment);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        log += &(line.unwrap() + "\n");
+        if log.contains("INFO ready") {
+            child.kill().unwrap();
+        }
+    }
+    let ended = child.wait().unwrap();
+    assert!(log.contains(said), "{said}\n{log}");
+    assert_eq!(ended.code(), Some(78), "{log}");
 }
 
 #[test]

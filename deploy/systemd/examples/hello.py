@@ -26,8 +26,13 @@ class Metrics(http.server.BaseHTTPRequestHandler):
         """Whoever connects to a Unix socket has no address to be logged."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    # The one that its unit allows; the socket that it makes by itself is thrown away.
+    address_family = socket.AF_UNIX
+
+
 # A thread for each scrape: one that hangs holds up no other.
-server = http.server.ThreadingHTTPServer(("", 0), Metrics, bind_and_activate=False)
+server = Server("", Metrics, bind_and_activate=False)
 server.socket.close()
 server.socket = socket.socket(fileno=3)
 server.serve_forever()
