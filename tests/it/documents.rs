@@ -161,6 +161,7 @@ fn documents_name_only_files_that_are_there() {
         "docs/logs.md",
         "docs/performance.md",
         "docs/security.md",
+        "docs/systemd.md",
     ] {
         let text = document(name);
         let folder = root().join(name);
