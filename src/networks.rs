@@ -68,12 +68,16 @@ impl FromStr for Network {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
-        let network = match text.parse::<IpNet>() {
-            Ok(network) => network,
-            Err(_) => text
-                .parse::<IpAddr>()
-                .map(IpNet::from)
-                .map_err(|_| InvalidNetwork::Syntax)?,
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork::Syntax)?;
+        let network = match prefix {
+            Some(prefix) => prefix_length(prefix)
+                .and_then(|length| IpNet::new(address, length).ok())
+                .ok_or(InvalidNetwork::Syntax)?,
+            None => IpNet::from(address),
         };
         // A peer is never a mapped address, so that such a network would match nobody.
         if let IpNet::V6(v6) = network
@@ -88,6 +92,13 @@ impl FromStr for Network {
         }
         Ok(Self(network))
     }
+}
+
+/// Reads the part after the slash. One that begins with a zero is refused, as std refuses it in an
+/// address: some readers would take it for octal.
+fn prefix_length(text: &str) -> Option<u8> {
+    let is_plain = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
+    text.parse().ok().filter(|_| is_plain)
 }
 
 impl fmt::Display for Network {
@@ -178,6 +189,13 @@ mod tests {
             ("::ffff:192.0.2.0/120", "IPv4-mapped"),
             ("::ffff:192.0.2.1", "IPv4-mapped"),
             ("192.0.2.0/33", "is not a network"),
+            ("10.0.0.0/08", "is not a network"),
+            ("10.0.0.0/010", "is not a network"),
+            ("10.0.0.0/+8", "is not a network"),
+            ("010.0.0.0/8", "is not a network"),
+            ("192.00.2.0/24", "is not a network"),
+            ("192.0.2.0/24/24", "is not a network"),
+            ("10.0.0.0/", "is not a network"),
             ("192.0.2/24", "is not a network"),
             ("fe80::1%eth0", "is not a network"),
             ("localhost", "is not a network"),
@@ -191,7 +209,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_network_is_shown_as_it_is_written_and_knows_whom_it_is_for() {
+        const CASES: &[(&str, bool, bool)] = &[
+            ("192.0.2.0/24", true, false),
+            ("0.0.0.0/0", true, true),
+            ("2001:db8::/64", false, false),
+            ("::/0", false, true),
+        ];
+        for (text, is_ipv4, is_everyone) in CASES {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), *text);
+            assert_eq!(network.is_ipv4(), *is_ipv4, "{text}");
+            assert_eq!(network.is_everyone(), *is_everyone, "{text}");
+        }
+        let list = networks(&["192.0.2.7", "::1"]);
+        let shown: Vec<String> = list.iter().map(Network::to_string).collect();
+        assert_eq!(shown, ["192.0.2.7/32", "::1/128"]);
+    }
+
     proptest! {
+        #[test]
+        fn a_network_is_read_as_its_address_and_its_number_are(text in "[0-9a-f.:]{0,12}(/[+0-9]{0,3})?") {
+            let (address, prefix) = text.split_once('/').unwrap_or((&text, "0"));
+            let is_read = address.parse::<IpAddr>().is_ok() && prefix.parse::<u8>().is_ok();
+            match text.parse::<Network>() {
+                Ok(network) => {
+                    prop_assert!(is_read);
+                    prop_assert_eq!(network.to_string().parse(), Ok(network));
+                }
+                Err(why) => prop_assert!(!is_read || why != InvalidNetwork::Syntax || prefix != "0"),
+            }
+        }
+
+        #[test]
+        fn membership_agrees_with_bit_arithmetic_in_ipv6(network: u128, prefix in 0u32..=128, flip in 0u32..128) {
+            let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+            let base = std::net::Ipv6Addr::from(network & mask);
+            prop_assume!(base.to_ipv4_mapped().is_none());
+            let list = networks(&[format!("{base}/{prefix}").as_str()]);
+            // One bit away: inside if that bit is none of the prefix.
+            let near = std::net::Ipv6Addr::from(network ^ (1 << flip));
+            prop_assume!(near.to_ipv4_mapped().is_none());
+            let source = SocketAddr::new(near.into(), 1);
+            prop_assert_eq!(list.contain(&Peer::new(source)), flip < 128 - prefix);
+        }
+
         #[test]
         fn membership_agrees_with_bit_arithmetic(network: u32, prefix in 0u32..=32, address: u32) {
             let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
