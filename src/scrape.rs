@@ -10,10 +10,13 @@ mod record;
 mod operator;
 mod explain;
 mod probe;
+#[cfg(any(test, fuzzing))]
+mod rehearsal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -28,10 +31,12 @@ use crate::views::{self, Viewer};
 pub use admit::{Admitted, Places, admit};
 pub use explain::{Explained, Shows, explain};
 use handshake::Presented;
-pub use handshake::{Handshake, Session};
+pub use handshake::{Handshake, Session, Wire};
 pub(crate) use operator::operator;
 pub use probe::{Probed, probe};
 use record::Scraped;
+#[cfg(any(test, fuzzing))]
+pub use rehearsal::{Ended, Rehearsal};
 use respond::{Failed, Reveal, Scraper, ServiceRequest};
 use route::{Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted};
 pub use upstream::{NotForgotten, Offered, Upstream};
@@ -42,7 +47,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let peer = admitted.peer();
     let begun = Instant::now();
     let mut gates = endpoint.gates();
-    let mut gate = endpoint.gate();
+    let gate = endpoint.gate();
     // Boxed, here and below: an idle connection, and most are, holds no room for either.
     let accepting = Box::pin(gate.handshake.accept(admitted, &gate.policy));
     // Draining waits for it: whoever is here has left the queue in which the next aegis finds it.
@@ -53,6 +58,20 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let presented = Arc::clone(&session.presented);
     let _connected = endpoint.note_connected(&presented, begun.elapsed());
 
+    if let Connection::Whole = requests(&mut session, &mut gates, gate, &endpoint).await {
+        session.close().await;
+    }
+}
+
+/// Serves one request after the other, each judged by the gate of its moment. It knows nothing
+/// of TLS: how requests and answers travel has been settled.
+async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
+    session: &mut Session<S>,
+    gates: &mut watch::Receiver<Arc<Gate>>,
+    mut gate: Arc<Gate>,
+    endpoint: &Endpoint,
+) -> Connection {
+    let presented = Arc::clone(&session.presented);
     let mut heads = Heads::default();
     let mut grace = FIRST_REQUEST;
     loop {
@@ -61,7 +80,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
             gate = now;
             if let Err(refused) = gate.handshake.judge(&presented, &gate.policy) {
                 endpoint.turn_out(&presented, &refused);
-                break;
+                return Connection::Whole;
             }
         }
         let oldest = session.accepted + gate.limits.connection_age;
@@ -69,13 +88,16 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
             biased;
             // First: a request that comes together with another gate is judged by that one.
             _ = gates.changed() => continue,
-            next = next_request(&mut session, &mut heads, oldest, &gate, &endpoint, grace) => next,
+            next = next_request(session, &mut heads, oldest, &gate, endpoint, grace) => next,
         };
         grace = Duration::ZERO;
         let asked = match next {
             Ok(Some(asked)) => asked,
-            Ok(None) => break,
-            Err(no) => break turn_down(&mut session, no, &gate, &endpoint).await,
+            Ok(None) => return Connection::Whole,
+            Err(no) => {
+                turn_down(session, no, &gate, endpoint).await;
+                return Connection::Whole;
+            }
         };
         let afterwards = if Instant::now() >= oldest || endpoint.is_draining() {
             Afterwards::Close
@@ -84,7 +106,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         };
         let wanted = asked.wanted.clone();
         let serving = (asked, afterwards);
-        let serving = Box::pin(request(&mut session, &mut heads, serving, &gate, &endpoint));
+        let serving = Box::pin(request(session, &mut heads, serving, &gate, endpoint));
         let outcome = tokio::select! {
             biased;
             outcome = serving => outcome,
@@ -95,16 +117,14 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         };
         match (outcome, afterwards) {
             (Connection::Whole, Afterwards::KeepAlive) => {}
-            (Connection::Whole, Afterwards::Close) => break,
-            (Connection::Cut, _) => return,
+            (outcome, _) => return outcome,
         }
     }
-    session.close().await;
 }
 
 /// Reads the next request; `None` if the scraper leaves, is idle for too long, or has to go.
 async fn next_request(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     heads: &mut Heads,
     oldest: Instant,
     gate: &Gate,
@@ -182,7 +202,7 @@ enum Connection {
 
 /// Serves one request.
 async fn request(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     heads: &mut Heads,
     (asked, afterwards): (Asked, Afterwards),
     gate: &Gate,
@@ -201,7 +221,7 @@ async fn request(
 
 /// Shows what aegis says of itself, as far as it concerns this scraper.
 async fn request_for_view(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     (asked, afterwards): (&Asked, Afterwards),
     view: View,
     gate: &Gate,
@@ -229,7 +249,7 @@ async fn request_for_view(
 
 /// Serves one request for a service: authorize, connect, pass the answer on.
 async fn request_for_service(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     heads: &mut Heads,
     (asked, afterwards): (&Asked, Afterwards),
     service: &ServiceName,
@@ -287,7 +307,7 @@ async fn request_for_service(
 
 /// Scrapes what was granted, and says how many bytes its body had.
 async fn scrape(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     heads: &mut Heads,
     (asked, afterwards): (&Asked, Afterwards),
     permit: Permit,
@@ -347,7 +367,7 @@ fn time_for(asked: Option<Duration>, service: &Service, limits: &Limits) -> Dura
 }
 
 async fn refuse(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     refusal: Refusal,
     reveal: Reveal,
     with: (AnswerWith, Afterwards),
@@ -361,7 +381,7 @@ async fn refuse(
 
 /// Answers a request that is not one, before the connection is closed.
 async fn turn_down(
-    session: &mut Session,
+    session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
     (refused, answer): (Refused, AnswerWith),
     gate: &Gate,
     endpoint: &Endpoint,

@@ -129,7 +129,7 @@ struct Taken {
 }
 
 impl Places {
-    fn take(places: &Arc<Self>, peer: &Peer, limits: &Limits) -> Result<Slot, Refusal> {
+    pub(super) fn take(places: &Arc<Self>, peer: &Peer, limits: &Limits) -> Result<Slot, Refusal> {
         let address = peer.counted_as();
         places.check_rate(address, limits)?;
         let mut taken = places.taken.lock().unwrap_or_else(|held| held.into_inner());

@@ -38,15 +38,16 @@ use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
 use verify::RequireClientAuth;
-use wire::{LINGER, Wire};
+use wire::LINGER;
+pub use wire::Wire;
 
 /// A connection whose scraper has proved who it is.
 ///
 /// Only the handshake makes one, so that an [`Identity`] which decides anything is
 /// always that of a verified leaf.
 #[derive(Debug)]
-pub struct Session {
-    pub(super) stream: TlsStream<Wire>,
+pub struct Session<S = TlsStream<Wire>> {
+    pub(super) stream: S,
     pub(super) presented: Arc<Presented>,
     pub(super) accepted: Instant,
     /// The address of aegis that the scraper reached.
@@ -374,3 +375,5 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
 
 #[cfg(test)]
 mod limbo;
+#[cfg(any(test, fuzzing))]
+mod rehearsed;

@@ -61,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["gate", "identity", "peer", "policy", "refusal", "service"],
     ),
     ("scrape/probe", &["config", "refusal", "service"]),
+    ("scrape/rehearsal", &["config", "gate", "peer"]),
     (
         "scrape/operator",
         &["gate", "refusal", "service", "view", "views"],
@@ -175,7 +176,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
 ];
 
 /// What asks the stages and is none, as `scrape.rs` itself.
-const ABOVE_THE_STAGES: &[&str] = &["explain", "operator", "probe"];
+const ABOVE_THE_STAGES: &[&str] = &["explain", "operator", "probe", "rehearsal"];
 
 fn files(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

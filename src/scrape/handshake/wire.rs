@@ -15,7 +15,7 @@ use tokio::time::timeout;
 /// rustls alone gathers up to 64 KiB of an unfinished handshake: as many strangers as there are
 /// places could have it hold several times what aegis needs.
 #[derive(Debug)]
-pub(in crate::scrape) struct Wire {
+pub struct Wire {
     tcp: TcpStream,
     /// What may still be read; no bound once the scraper is known.
     left: Option<usize>,
