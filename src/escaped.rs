@@ -28,6 +28,7 @@ const LONGEST_FOREIGN_TEXT: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn foreign_text_is_escaped_and_cut() {
@@ -36,5 +37,36 @@ mod tests {
         assert_eq!(shown(b"/\x1b[31m\n\"\\"), "/\\x1b[31m\\x0a\\\"\\\\");
         assert_eq!(shown("/n\u{f6}".as_bytes()), "/n\\xc3\\xb6");
         assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(256)));
+    }
+    /// What was escaped, from what is shown.
+    fn unescaped(shown: &str) -> Vec<u8> {
+        let mut bytes = shown.bytes();
+        let mut unescaped = Vec::new();
+        while let Some(byte) = bytes.next() {
+            unescaped.push(match (byte, bytes.clone().next()) {
+                (b'\\', Some(b'x')) => {
+                    let digits: String = bytes.by_ref().skip(1).take(2).map(char::from).collect();
+                    u8::from_str_radix(&digits, 16).unwrap()
+                }
+                (b'\\', Some(itself)) => {
+                    bytes.next();
+                    itself
+                }
+                (byte, _) => byte,
+            });
+        }
+        unescaped
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_is_one_line_that_hides_nothing(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let shown = Escaped(&bytes).to_string();
+            let cut = shown.strip_suffix('…');
+            prop_assert_eq!(cut.is_some(), bytes.len() > LONGEST_FOREIGN_TEXT);
+            let whole = cut.unwrap_or(&shown);
+            prop_assert!(whole.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{}", whole);
+            prop_assert_eq!(unescaped(whole), &bytes[..bytes.len().min(LONGEST_FOREIGN_TEXT)]);
+        }
     }
 }

@@ -215,7 +215,7 @@ mod tests {
         let zero: Change = Box::new(|params| params.serial_number = Some(vec![0].into()));
         let extension = |oid, content| -> Change { Box::new(with(oid, content)) };
         let everywhere = |flaw| [Some(flaw); 3];
-        let cases: [(Change, [Option<Flaw>; 3]); 13] = [
+        let cases: [(Change, [Option<Flaw>; 3]); 14] = [
             (nameless, everywhere(Flaw::Nameless)),
             (zero, [Some(Flaw::Serial), Some(Flaw::Serial), None]),
             (signs, [Some(Flaw::SignsAsLeaf), None, None]),
@@ -226,6 +226,8 @@ mod tests {
             (extension(AKI, b"?"), everywhere(Flaw::UnreadableExtension)),
             (extension(AIA, b"?"), everywhere(Flaw::UnreadableExtension)),
             (extension(&[1, 3, 9], b"?"), [None; 3]),
+            // certificatePolicies: known, and of no consequence.
+            (extension(&[2, 5, 29, 32], b"?"), [None; 3]),
             (
                 extension(NAMES, DNS_A),
                 [Some(Flaw::ConstrainsAsLeaf), None, None],

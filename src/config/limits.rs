@@ -195,6 +195,10 @@ pub(super) fn size(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -237,6 +241,56 @@ mod tests {
         for (text, expected) in CASES {
             let milliseconds = duration(text).map(|duration| duration.as_millis());
             assert_eq!(milliseconds, expected.map(u128::from), "{text:?}");
+        }
+    }
+    fn read(toml: &str) -> (Limits, Vec<String>) {
+        let mut faults = Vec::new();
+        let section = Section::parse(Path::new("aegis.toml"), toml, &mut faults);
+        let limits = Limits::read(section, &mut faults);
+        (limits, faults.iter().map(Fault::to_string).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_is_a_number_times_its_unit(number: u64, blank in " {0,2}", unit in 0usize..5) {
+            let (name, factor) = [("", 1), ("B", 1), ("KiB", 1024), ("MiB", 1 << 20), ("GiB", 1 << 30)][unit];
+            let expected = u128::from(number) * factor;
+            let expected = u64::try_from(expected).ok().filter(|size| *size > 0);
+            prop_assert_eq!(size(&format!("{number}{blank}{name}")), expected);
+        }
+
+        #[test]
+        fn no_text_is_a_size_or_a_duration_out_of_bounds(text in "[-+0-9a-zA-Z. ]{0,12}") {
+            prop_assert!(size(&text).is_none_or(|size| size > 0));
+            let within = |duration: Duration| !duration.is_zero() && duration <= LONGEST;
+            prop_assert!(duration(&text).is_none_or(within));
+        }
+
+        #[test]
+        fn a_count_out_of_range_is_a_fault_with_its_line(count: i64) {
+            let (limits, faults) = read(&format!("\nconnections = {count}\n"));
+            match u64::try_from(count) {
+                Ok(count @ 1..=HIGHEST_COUNT) => {
+                    prop_assert_eq!(limits.connections as u64, count);
+                    prop_assert!(faults.is_empty(), "{:?}", faults);
+                }
+                _ => {
+                    prop_assert_eq!(limits.connections, 512);
+                    prop_assert_eq!(faults.len(), 1);
+                    prop_assert!(faults[0].starts_with("aegis.toml:2: connections: "), "{:?}", faults);
+                }
+            }
+        }
+
+        #[test]
+        fn whatever_is_written_as_a_limit_leaves_a_bound(text in "[ -!#-\\[\\]-~]{0,12}", key in 0usize..4) {
+            let key = ["connections", "head_timeout", "request_head", "response_body"][key];
+            let (limits, faults) = read(&format!("{key} = \"{text}\"\n"));
+            prop_assert!((1..=1_000_000).contains(&limits.connections));
+            prop_assert!(!limits.head_timeout.is_zero() && limits.head_timeout <= LONGEST);
+            prop_assert!((1024..=1024 * 1024).contains(&limits.request_head));
+            prop_assert!(limits.response_body > 0);
+            prop_assert!(faults.len() <= 1, "{:?}", faults);
         }
     }
 }

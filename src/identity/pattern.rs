@@ -187,6 +187,7 @@ impl fmt::Display for InvalidIdentityPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn identity(names: Vec<Name>) -> Identity {
         Identity {
@@ -304,6 +305,31 @@ mod tests {
         ];
         for (text, why) in CASES {
             assert_eq!(text.parse::<IdentityPattern>(), Err(*why), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_that_is_shown_is_the_same_pattern(
+            kind in prop::sample::select(&["", "dns:", "uri:", "ip:", "email:"][..]),
+            text in "[a-zA-Z0-9.:/@*-]{0,20}",
+        ) {
+            if let Ok(pattern) = format!("{kind}{text}").parse::<IdentityPattern>() {
+                prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
+            }
+        }
+
+        #[test]
+        fn a_name_is_matched_by_itself_and_by_no_longer_one(
+            labels in prop::collection::vec("[a-z0-9_-]{1,4}", 1..4),
+            more in "[a-z0-9.-]{1,3}",
+        ) {
+            let host = labels.join(".");
+            let pattern: IdentityPattern = format!("dns:{host}").parse().unwrap();
+            let matches = |name: String| pattern.matched(&identity(vec![dns_name(&name)])).is_some();
+            prop_assert!(matches(host.clone()));
+            prop_assert!(!matches([&*host, &*more].concat()));
+            prop_assert!(!matches([&*more, &*host].concat()));
         }
     }
 

@@ -1,6 +1,8 @@
 //! One exchange with a service: a request written from nothing, and the rules of its answer.
 
 mod request_first;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as _;
 use std::future::poll_fn;

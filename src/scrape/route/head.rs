@@ -111,6 +111,8 @@ fn is_bare_line_feed(read: &[u8], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn next(heads: &mut Heads, mut bytes: &[u8]) -> Result<NextHead, Refusal> {
@@ -201,5 +203,67 @@ mod tests {
             .await;
         assert_eq!(late.unwrap_err().refusal, Refusal::HeadTimeout);
         assert_eq!(Instant::now(), begun + limits.head_timeout);
+    }
+    /// Every head in some bytes that come in pieces of this size, and how it ended.
+    fn heads(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<Refusal>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().build().unwrap().block_on(async {
+            let mut pieces = Pieces(bytes, piece);
+            let (mut heads, mut all) = (Heads::default(), Vec::new());
+            let limits = Limits::default();
+            loop {
+                let idle_until = Instant::now() + limits.idle_timeout;
+                match heads.next(&mut pieces, idle_until, &limits).await {
+                    Ok(NextHead::Head(head)) => all.push(head),
+                    Ok(NextHead::Over) => return (all, None),
+                    Err(refused) => return (all, Some(refused.refusal)),
+                }
+            }
+        })
+    }
+
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl AsyncRead for Pieces<'_> {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            let length = self.0.len().min(self.1).min(buffer.remaining());
+            let (now, rest) = self.0.split_at(length);
+            self.0 = rest;
+            buffer.put_slice(now);
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn heads_end_at_empty_lines_however_they_are_cut(
+            parts in prop::collection::vec(prop::sample::select(&["\r\n", "\r\n\r\n", "\r", "GET", "a"][..]), 0..12),
+            bare in prop::option::of(0usize..40),
+            piece in 1usize..9,
+        ) {
+            let mut text = parts.concat();
+            if let Some(at) = bare.filter(|at| *at <= text.len()) {
+                text.insert(at, '\n');
+            }
+            let mut expected = Vec::new();
+            let mut rest = text.as_str();
+            let refusal = loop {
+                let end = rest.find("\r\n\r\n").map(|end| end + 4);
+                let head = &rest[..end.unwrap_or(rest.len())];
+                if head.replace("\r\n", "").contains('\n') {
+                    break Some(Refusal::Syntax);
+                }
+                if end.is_none() {
+                    break None;
+                }
+                expected.push(head.as_bytes().to_vec());
+                rest = &rest[head.len()..];
+            };
+            prop_assert_eq!(heads(text.as_bytes(), piece), (expected, refusal), "{:?}", text);
+        }
     }
 }

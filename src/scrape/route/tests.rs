@@ -290,6 +290,28 @@ proptest! {
     }
 
     #[test]
+    fn a_query_goes_on_with_the_same_parameters_and_no_others(
+        pairs in prop::collection::vec(("(collect|x)(\\[\\])?", "\\PC{0,8}"), 1..4),
+    ) {
+        let mut service = Service::unnamed(&Limits::default());
+        service.params = vec!["collect[]".to_owned()];
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let query = query.extend_pairs(&pairs).finish();
+        match target_for(&service, Some(&query)) {
+            Ok(target) => {
+                prop_assert!(target.bytes().all(|byte| byte.is_ascii_graphic()));
+                let passed = target.strip_prefix("/metrics?").unwrap();
+                let passed: Vec<_> = form_urlencoded::parse(passed.as_bytes()).into_owned().collect();
+                prop_assert_eq!(passed, pairs);
+            }
+            Err(refusal) => {
+                prop_assert_eq!(refusal, Refusal::Query);
+                prop_assert!(pairs.iter().any(|(name, _)| name != "collect[]"));
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {
         drop(route(&bytes, &Limits::default()));
     }

@@ -1,0 +1,107 @@
+use hyper::header::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+fn with(name: &HeaderName, values: &[Vec<u8>]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+proptest! {
+    #[test]
+    fn a_value_goes_on_alone_printable_and_short(
+        values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..8), 0..3),
+        long in 0usize..600,
+    ) {
+        let mut headers = with(&CONTENT_TYPE, &values);
+        let one = single(&headers, &CONTENT_TYPE);
+        match (headers.len(), one) {
+            (0, one) => prop_assert_eq!(one.unwrap(), None),
+            (1, Ok(Some(text))) => prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~'))),
+            (count, one) => {
+                let value = headers.get(CONTENT_TYPE).unwrap().as_bytes();
+                let is_printable = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+                prop_assert_eq!(one.unwrap_err().refusal, Refusal::Malformed);
+                prop_assert!(count > 1 || !is_printable);
+            }
+        }
+        headers.clear();
+        headers.insert(CONTENT_TYPE, "x".repeat(long).parse().unwrap());
+        prop_assert_eq!(single(&headers, &CONTENT_TYPE).is_ok(), long <= LONGEST_VALUE);
+    }
+
+    #[test]
+    fn a_length_is_said_once_or_it_is_unclear(
+        lengths in prop::collection::vec("[-+]?[0-9]{0,21}|0x1|1,1", 0..3),
+        codings in prop::collection::vec("chunked|Chunked|gzip|gzip, chunked", 0..3),
+    ) {
+        let bytes = |texts: &[String]| -> Vec<Vec<u8>> {
+            texts.iter().map(|text| text.clone().into_bytes()).collect()
+        };
+        let mut headers = with(&CONTENT_LENGTH, &bytes(&lengths));
+        headers.extend(with(&TRANSFER_ENCODING, &bytes(&codings)));
+        match framing(&headers) {
+            Ok(Framing::Chunked) => {
+                prop_assert!(lengths.is_empty() && codings.len() == 1);
+                prop_assert_eq!(codings[0].to_ascii_lowercase(), "chunked");
+            }
+            Ok(Framing::Length(length)) => {
+                prop_assert!(codings.is_empty() && lengths.len() == 1);
+                prop_assert_eq!(lengths[0].parse(), Ok(length));
+            }
+            Err(refused) => prop_assert_eq!(refused.refusal, Refusal::Malformed),
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_written_says_what_was_checked(
+        content_type in prop::option::of("[ -~]{0,20}"),
+        length in prop::option::of(any::<u64>()),
+    ) {
+        let content_type = content_type.map(|text| text.trim().to_owned());
+        let head = AnswerHead {
+            content_type: content_type.clone(),
+            content_encoding: None,
+            framing: length.map_or(Framing::Chunked, Framing::Length),
+        };
+        let written = head.written(Afterwards::Close);
+        let mut headers = [httparse::EMPTY_HEADER; 4];
+        let mut read = httparse::Response::new(&mut headers);
+        prop_assert_eq!(read.parse(written.as_bytes()), Ok(httparse::Status::Complete(written.len())));
+        prop_assert_eq!((read.code, read.version), (Some(200), Some(1)));
+        let value = |name: &str| {
+            let header = read.headers.iter().find(|header| header.name == name);
+            header.map(|header| String::from_utf8_lossy(header.value).into_owned())
+        };
+        prop_assert_eq!(value("Content-Type"), content_type);
+        prop_assert_eq!(value("Content-Length"), length.map(|length| length.to_string()));
+        prop_assert_eq!(value("Transfer-Encoding").is_some(), length.is_none());
+        prop_assert_eq!(value("Connection"), Some("close".to_owned()));
+    }
+}
+
+#[test]
+fn only_formats_of_metrics_pass() {
+    const CASES: &[(&str, bool)] = &[
+        ("text/plain", true),
+        ("text/plain; version=0.0.4", true),
+        (" Text/Plain ;charset=utf-8", true),
+        ("application/openmetrics-text; version=1.0.0", true),
+        ("application/vnd.google.protobuf", true),
+        ("text/html", false),
+        ("text/plainer", false),
+        ("text", false),
+        ("", false),
+        (";text/plain", false),
+        ("text/html, text/plain", false),
+    ];
+    for (content_type, expected) in CASES {
+        assert_eq!(is_metrics(content_type), *expected, "{content_type:?}");
+    }
+}
