@@ -1,0 +1,55 @@
+//! Identity patterns against names, by comparison of their texts alone.
+//!
+//! The input is a pattern and a scraper's name, on two lines.
+#![no_main]
+
+use aegis::identity::{Claim, Identity, IdentityPattern};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
+    let Ok(pattern) = pattern.parse::<IdentityPattern>() else {
+        return;
+    };
+    // What is shown is a pattern again, and the same.
+    let shown = pattern.to_string();
+    assert_eq!(shown.parse(), Ok(pattern.clone()));
+    assert!(
+        shown.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{shown:?}"
+    );
+    assert!(shown.matches('*').count() <= 1);
+    let Ok(claim) = name.parse::<Claim>() else {
+        return;
+    };
+    let identity = Identity::claimed([claim]).unwrap();
+    let name = identity.shown();
+    let whole = match identity.names() {
+        [] => identity.key().to_string(),
+        [name] => name.to_string(),
+        _ => panic!("of one claim"),
+    };
+    assert!(name == whole || whole.len() > 256 || whole.contains(['"', '\\']));
+    let matched = pattern.matched(&identity);
+    assert_eq!(
+        matched.is_some(),
+        matches(&shown, &whole),
+        "{shown} {whole}"
+    );
+    assert!(matched.is_none_or(|matched| matched == whole));
+});
+
+fn matches(pattern: &str, name: &str) -> bool {
+    if pattern == "*" || pattern == name {
+        return true;
+    }
+    if let Some(suffix) = pattern.strip_prefix("dns:*") {
+        let host = name.strip_prefix("dns:").unwrap_or_default();
+        let label = host.strip_suffix(suffix).unwrap_or_default();
+        return !label.is_empty() && !label.contains('.');
+    }
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+        None => false,
+    }
+}

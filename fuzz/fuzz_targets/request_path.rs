@@ -1,0 +1,153 @@
+//! Bytes of a scraper, through all that follows the handshake, against a naive reading of them.
+//!
+//! The reference says for each head what must come of it, in both directions: an answer other
+//! than 200 to a good request is as wrong as 200 to a bad one.
+#![no_main]
+
+use std::cell::RefCell;
+
+use aegis::scrape::Ended;
+use aegis_fuzz::answers::{self, Answer, Body};
+use aegis_fuzz::requests::{self, Method, Next, Request, Wanted};
+use aegis_fuzz::services::METRICS;
+use aegis_fuzz::world::World;
+use libfuzzer_sys::fuzz_target;
+
+thread_local!(static WORLD: RefCell<World> = RefCell::new(world()));
+
+fn world() -> World {
+    let mut world = World::new();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: CANARY\r\n\r\n",
+        METRICS.len()
+    );
+    let answer = [head.as_bytes(), METRICS].concat();
+    world.services.answer_with(&answer, usize::MAX);
+    world
+}
+
+fuzz_target!(|script: &[u8]| {
+    // A request is the same however it is cut.
+    let piece = [1, 7, 100, usize::MAX][script.len() % 4];
+    WORLD.with_borrow_mut(|world| {
+        let conversation = world.converse(script, piece);
+        assert_eq!(conversation.ended, Ended::Closed);
+        let mut told = &conversation.told[..];
+        let mut asked = conversation.asked.iter();
+        judge(script, &mut told, &mut asked);
+        assert!(
+            told.is_empty(),
+            "more than was asked for: {}",
+            told.escape_ascii()
+        );
+        assert!(asked.next().is_none(), "the service was asked more often");
+    });
+});
+
+fn judge<'a>(mut script: &[u8], told: &mut &[u8], asked: &mut impl Iterator<Item = &'a Vec<u8>>) {
+    loop {
+        match requests::next(&mut script) {
+            Next::Good(request) => {
+                let answer = answers::next(told, request.method).expect("an answer");
+                judge_good(&request, &answer, asked);
+                assert_eq!(answer.header("Connection").is_some(), request.closes);
+                if request.closes {
+                    return;
+                }
+            }
+            Next::Bad(head) => {
+                let is_head = head.starts_with(b"HEAD ");
+                let to = if is_head { Method::Head } else { Method::Get };
+                return judge_bad(&answers::next(told, to).expect("an answer"));
+            }
+            Next::Broken => {
+                return judge_bad(&answers::next(told, Method::Get).expect("an answer"));
+            }
+            Next::Over => return,
+        }
+    }
+}
+
+fn judge_bad(answer: &Answer) {
+    assert!([400, 405, 431].contains(&answer.status), "{answer:?}");
+    assert_eq!(answer.header("Connection"), Some("close"));
+    assert_eq!(answer.header("Aegis-Reason"), None);
+    answer.whole();
+}
+
+fn judge_good<'a>(
+    request: &Request,
+    answer: &Answer,
+    asked: &mut impl Iterator<Item = &'a Vec<u8>>,
+) {
+    let passed = request.query.as_deref();
+    let passed = passed.map(|query| requests::passed_on(query, "collect[]"));
+    let reason = answer.header("Aegis-Reason");
+    answer.whole();
+    let Wanted::Service(service) = &request.wanted else {
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        return;
+    };
+    let expected = match (service.as_str(), &passed) {
+        ("node", Some(None)) => (400, Some("target")),
+        ("metrics", Some(_)) => (400, Some("target")),
+        ("node" | "metrics", _) => (200, None),
+        ("escape" | "again", _) => (502, Some("escapes")),
+        ("file", _) => (502, Some("not_a_socket")),
+        ("gone", _) => (502, Some("missing")),
+        _ => (404, None),
+    };
+    let was_late = request.hurries && service == "node" && answer.status == 504;
+    assert!(
+        was_late || (answer.status, reason) == expected,
+        "{request:?} {answer:?}"
+    );
+    if service == "node" && answer.status != 400 {
+        let asked = match asked.next() {
+            None => return assert!(was_late, "the service was not asked"),
+            Some(asked) => asked,
+        };
+        judge_asked(asked, passed.flatten().as_deref());
+    }
+    if service == "node" && answer.status == 200 && request.method == Method::Get {
+        assert_eq!(answer.body, Body::Whole(METRICS.to_vec()));
+    }
+    if service == "metrics" && answer.status == 200 && request.method == Method::Get {
+        assert!(answer.whole().starts_with(b"# ") || !answer.whole().is_empty());
+    }
+}
+
+/// The service sees a request of aegis's own, whatever the scraper wrote.
+fn judge_asked(asked: &[u8], query: Option<&str>) {
+    let asked = std::str::from_utf8(asked).expect("a request in ASCII");
+    let lines = asked.strip_suffix("\r\n\r\n").expect("a whole head");
+    assert!(
+        lines
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')),
+        "{asked:?}"
+    );
+    let mut lines = lines.split("\r\n");
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    assert_eq!(
+        lines.next().unwrap(),
+        format!("GET /metrics{query} HTTP/1.1")
+    );
+    let mut seen = Vec::new();
+    for line in lines {
+        let (name, value) = line.split_once(": ").expect("a header");
+        match name {
+            "host" => assert_eq!(value, "localhost"),
+            "user-agent" => assert!(value.starts_with("aegis/")),
+            "connection" => assert_eq!(value, "close"),
+            "x-prometheus-scrape-timeout-seconds" => {
+                let seconds: f64 = value.parse().unwrap();
+                assert!((0.0..=300.0).contains(&seconds));
+            }
+            "accept" | "accept-encoding" => {}
+            _ => panic!("{line:?}"),
+        }
+        assert!(!seen.contains(&name), "two {name}");
+        seen.push(name);
+    }
+}
