@@ -36,3 +36,20 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_starts_from_the_file_that_it_stands_in() {
+        let file = Origin::File(Arc::from(Path::new("/etc/aegis/aegis.toml")), 7);
+        assert_eq!(file.to_string(), "/etc/aegis/aegis.toml:7");
+        assert_eq!(file.resolve("ca.pem"), Path::new("/etc/aegis/ca.pem"));
+        assert_eq!(file.resolve("/ca.pem"), Path::new("/ca.pem"));
+        let flag = Origin::Flag("--client-ca");
+        assert_eq!(flag.to_string(), "--client-ca");
+        assert_eq!(flag.resolve("ca.pem"), Path::new("ca.pem"));
+        assert_eq!(Origin::Unset.to_string(), "configuration");
+    }
+}

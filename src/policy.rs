@@ -287,6 +287,36 @@ mod tests {
     }
 
     #[test]
+    fn every_entry_says_what_each_of_its_columns_says() {
+        let policy = Policy::new(vec![
+            entry("192.0.2.0/24", "dns:a.example.org", "team-a-*"),
+            entry("198.51.100.0/24", "dns:b.example.org", "team-b-*"),
+        ])
+        .unwrap();
+        let (here, scraper) = (peer("198.51.100.1"), scraper("b.example.org"));
+        let service = "team-a-web".parse().unwrap();
+        let columns = policy.columns(&here, &scraper, &service);
+        let said = columns.map(|entry| {
+            let columns = [entry.networks, entry.identities, entry.services];
+            (entry.number, columns.map(|says| says.to_string()).join(" "))
+        });
+        let said: Vec<_> = said.collect();
+        assert_eq!(
+            said,
+            [(0, "no no yes".to_owned()), (1, "yes yes no".to_owned())]
+        );
+        assert_eq!(policy.entries().len(), 2);
+        assert_eq!(
+            policy.admitting(&here, &scraper),
+            ["allow[1] (configuration)"]
+        );
+        assert!(policy.admitting(&peer("192.0.2.1"), &scraper).is_empty());
+        let permit = policy.authorize(&here, &scraper, "team-b-web".parse().unwrap());
+        let permit = permit.unwrap();
+        assert_eq!((permit.number(), permit.entry()), (1, &Origin::Unset));
+    }
+
+    #[test]
     fn address_and_identity_are_asked_of_one_entry() {
         let policy = Policy::new(vec![
             entry("192.0.2.0/24", "dns:a.example.org", "*"),

@@ -221,6 +221,47 @@ mod tests {
     }
 
     #[test]
+    fn every_refusal_is_said_in_a_sentence() {
+        for refusal in Refusal::ALL {
+            assert!(refusal.sentence().contains(' '), "{refusal:?}");
+            assert_eq!(refusal.to_string(), refusal.sentence());
+            assert!(!refusal.reason().contains(' '), "{refusal:?}");
+            let remedy = refusal.remedy();
+            assert!(remedy.contains(' ') && remedy.ends_with('.'), "{remedy}");
+        }
+        let names = Refusal::ALL.iter().map(|refusal| refusal.stage().name());
+        let mut names = Vec::from_iter(names);
+        names.dedup();
+        assert_eq!(
+            names,
+            [
+                "admit",
+                "handshake",
+                "route",
+                "authorize",
+                "upstream",
+                "respond"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_detail_is_escaped_and_a_refusal_has_none_by_itself() {
+        let refused = Refused::new(Refusal::Target, "/a\n");
+        assert_eq!(refused.detail.as_deref(), Some("/a\\x0a"));
+        assert_eq!(Refused::from(Refusal::Target).detail, None);
+    }
+
+    #[test]
+    fn who_is_to_blame_decides_how_loud_it_is() {
+        assert_eq!(Refusal::Network.blame(), Blame::Peer);
+        assert_eq!(Refusal::Missing.blame(), Blame::Service);
+        assert_eq!(Refusal::Busy.blame(), Blame::Us);
+        assert_eq!(Refusal::Busy.seen_as(), SeenAs::Status(503));
+        assert_eq!(Refusal::Stalled.seen_as(), SeenAs::Closed);
+    }
+
+    #[test]
     fn unknown_and_not_granted_look_alike_from_outside() {
         assert_eq!(
             Refusal::UnknownService.seen_as(),

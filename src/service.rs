@@ -207,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_found_by_its_text() {
+        let name: ServiceName = "node".parse().unwrap();
+        let names = std::collections::BTreeSet::from([name]);
+        assert!(names.contains("node"));
+        assert!(!names.contains("nod"));
+    }
+
+    #[test]
+    fn a_pattern_is_shown_as_it_is_written() {
+        for text in ["*", "node", "team-*"] {
+            assert_eq!(text.parse::<ServicePattern>().unwrap().to_string(), text);
+        }
+        let no_name = "..".parse::<ServiceName>().unwrap_err().to_string();
+        assert!(no_name.contains("1 to 64 of A-Z"), "{no_name}");
+        let no_pattern = "a*b".parse::<ServicePattern>().unwrap_err().to_string();
+        assert!(no_pattern.contains("one * at its end"), "{no_pattern}");
+    }
+
+    #[test]
     fn patterns_that_match_nothing_or_hide_their_meaning_are_refused() {
         for text in ["", "**", "a*b", "*a", "a**", ".*", "../*", "a/*", "a b"] {
             assert!(text.parse::<ServicePattern>().is_err(), "{text:?}");

@@ -111,6 +111,9 @@ mod tests {
     #[test]
     fn a_certificate_has_one_key() {
         let pin = |byte| Claim::Key(KeyPin([byte; 32]));
-        assert_eq!(Identity::claimed([pin(7), pin(8)]).unwrap_err(), TwoKeys);
+        let error = Identity::claimed([pin(7), pin(8)]).unwrap_err();
+        assert!(error.to_string().starts_with("a certificate has one key"));
+        let error = "*".parse::<Claim>().unwrap_err();
+        assert!(error.to_string().starts_with("is not a name of a scraper"));
     }
 }

@@ -305,6 +305,7 @@ mod tests {
         ];
         for (text, why) in CASES {
             assert_eq!(text.parse::<IdentityPattern>(), Err(*why), "{text:?}");
+            assert!(why.to_string().contains("; write "), "{why}");
         }
     }
 
