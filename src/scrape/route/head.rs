@@ -253,7 +253,7 @@ mod tests {
             let mut rest = text.as_str();
             let refusal = loop {
                 let end = rest.find("\r\n\r\n").map(|end| end + 4);
-                let head = &rest[..end.unwrap_or(rest.len())];
+                let (head, after) = rest.split_at(end.unwrap_or(rest.len()));
                 if head.replace("\r\n", "").contains('\n') {
                     break Some(Refusal::Syntax);
                 }
@@ -261,7 +261,7 @@ mod tests {
                     break None;
                 }
                 expected.push(head.as_bytes().to_vec());
-                rest = &rest[head.len()..];
+                rest = after;
             };
             prop_assert_eq!(heads(text.as_bytes(), piece), (expected, refusal), "{:?}", text);
         }
