@@ -56,7 +56,7 @@ def markdown(options, figures):
     others = table(
         ["beside them", "processor", "memory"],
         [
-            (f"Prometheus: {targets} targets, {series:.0f} series", f"{cores['prometheus']:.3f} cores", f"{server / 1e6:.0f} MB"),
+            (f"Prometheus: {targets} targets, {series:.0f} series", f"{cores['prometheus']:.3f} cores", f"{server / 1e6:.0f} MB, {server / series / 1e3:.1f} KB a series"),
             ("the services, one program", f"{cores['services']:.3f} cores", ""),
         ],
     )

@@ -47,10 +47,20 @@ impl FromStr for Listen {
                     "names no socket of systemd; write systemd, or systemd:NAME with the FileDescriptorName= of the .socket unit",
                 ),
             },
-            None => text.parse().map(Self::Address).map_err(|_| {
-                "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337, or systemd for a socket that systemd listens on"
-            }),
+            None => address(text).map(Self::Address),
         }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    match text.parse() {
+        Err(_) => Err(
+            "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337, or systemd for a socket that systemd listens on",
+        ),
+        Ok(SocketAddr::V6(v6)) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err(
+            "is an address of one link only, and does not say which; write one that stays, such as one of fd00::/8",
+        ),
+        Ok(address) => Ok(address),
     }
 }
 

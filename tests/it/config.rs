@@ -248,6 +248,26 @@ fn an_address_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
+fn an_address_of_one_link_is_refused_unless_it_says_which() {
+    let world = World::new();
+    let config = world.write_config();
+    let asked = |listen: &str| {
+        let config = config.to_str().unwrap();
+        stderr(&run(&["check", "--config", config, "--listen", listen]))
+    };
+    let no = "is an address of one link only, and does not say which";
+    for (listen, refused) in [
+        ("[fe80::1]:31337", true),
+        ("[febf:ffff::1]:31337", true),
+        ("[fe80::1%1]:31337", false),
+        ("[fd00::1]:31337", false),
+        ("169.254.0.1:31337", false),
+    ] {
+        assert_eq!(asked(listen).contains(no), refused, "{listen}");
+    }
+}
+
+#[test]
 fn flags_go_over_the_environment_and_the_environment_over_the_file() {
     let mut world = World::new();
     world.settings.rest = "[log]\nlevel = \"file\"\n".to_owned();

@@ -160,6 +160,7 @@ fn documents_name_only_files_that_are_there() {
         "docs/certificates.md",
         "docs/logs.md",
         "docs/performance.md",
+        "docs/scaling.md",
         "docs/security.md",
         "docs/systemd.md",
     ] {
