@@ -81,6 +81,7 @@ def paper(options, figures):
     steady, hosts = figures["steady"], options.instances
     per_host = options.services + 1
     connections = figures["connections"] / hosts
+    renewed = figures["rotation"][3]["handshakes"] / hosts
     scrape_cpu = steady["aegis"] / (steady["time"] * hosts)
     wire = steady["bytes"] / (steady["time"] * hosts)
     series = figures["series"] / hosts
@@ -95,7 +96,7 @@ def paper(options, figures):
         ("connections", lambda n: connections * n, "{:,.0f}"),
         ("handshakes a second, by `connection_age` of 1 h", lambda n: connections * n / CONNECTION_AGE, "{:,.2f}"),
         ("their processor at all aegis, cores", lambda n: connections * n / CONNECTION_AGE * figures["handshake"], "{:,.4f}"),
-        ("handshakes when all Prometheus get a new certificate, once", lambda n: connections * n, "{:,.0f}"),
+        ("handshakes when all Prometheus get a new certificate, once", lambda n: renewed * n, "{:,.0f}"),
         ("lists (`/-/sd`) a second, every 30 s", lambda n: n / REFRESH, "{:,.0f}"),
         ("renewals a second, of certificates that live 24 h and are renewed after 16", lambda n: n / (CERTIFICATE_LIFE * RENEWED_AFTER), "{:,.3f}"),
         ("processor of their reloads, cores", lambda n: n / (CERTIFICATE_LIFE * RENEWED_AFTER) * figures["reload"], "{:,.6f}"),
@@ -113,11 +114,11 @@ def machine(aegis):
     run = lambda *command: subprocess.run(command, capture_output=True, text=True, cwd=HERE).stdout.strip()
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     system = re.search(r'PRETTY_NAME="(.*)"', pathlib.Path("/etc/os-release").read_text())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    prometheus = run("prometheus", "--version").split("\n")[0].split(" (")[0]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    prometheus = run("prometheus", "--version").split()[2]
     load = os.getloadavg()[1]
     return (
         f"{datetime.date.today()}, aegis {run(aegis, '--version').removeprefix('aegis ')} at {run('git', 'describe', '--always', '--dirty')}, "
-        f"{prometheus}; {model[1] if model else platform.machine()}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release()}, "
+        f"Prometheus {prometheus}; {model[1] if model else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
         f"{system[1] if system else ''}. Others were at work on the machine (load {load:.1f} in the last five minutes)."
     )
