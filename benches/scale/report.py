@@ -21,6 +21,7 @@ def reached(options, figures):
     yield "resident memory at most 1.6 GB", figures["memory"]["rss"] <= MOST_MEMORY
     yield "less than half a core", steady["aegis"] / steady["time"] < MOST_CPU
     yield "a rotation fails no scrape", all(row["down"] == 0 for row in figures["rotation"])
+    yield "a rotation closes no connection", all(row["closed"] == 0 for row in figures["rotation"])
     renewed = figures["rotation"][1:3]
     yield "each renewal is in force", all(row["reloads"] >= options.instances for row in renewed)
 
@@ -61,8 +62,8 @@ def markdown(options, figures):
         ],
     )
     rotation = table(
-        ["renewed everywhere at once", "reloads", "handshakes", "targets down after it", "processor of all aegis meanwhile"],
-        [(row["what"], row["reloads"], f"{row['handshakes']:.0f}", f"{row['down']:.0f}", f"{row['cpu'] / row['seconds']:.3f} cores") for row in figures["rotation"]],
+        ["renewed everywhere at once", "reloads", f"of {hosts} other connections closed", "new ones of Prometheus", "targets down after it", "processor of all aegis meanwhile"],
+        [(row["what"], row["reloads"], row["closed"], f"{row['handshakes']:.0f}", f"{row['down']:.0f}", f"{row['cpu'] / row['seconds']:.3f} cores") for row in figures["rotation"]],
     )
     return "\n\n".join([
         f"{figures['machine']} Steady state of {steady['time']:.0f} s, scraped every {options.interval:g} s; "
