@@ -8,8 +8,6 @@ import re
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Series of each service.
-SERIES = 100
 # Bytes, and cores, of all aegis together.
 MOST_MEMORY, MOST_CPU = 1.6e9, 0.5
 
