@@ -50,7 +50,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let gate = endpoint.gate();
     // Boxed, here and below: an idle connection, and most are, holds no room for either.
     let accepting = Box::pin(gate.handshake.accept(admitted, &gate.policy));
-    // Draining waits for it: whoever is here has left the queue in which the next aegis finds it.
+    // Draining waits for it, and for the first request.
     let mut session = match accepting.await {
         Ok(session) => session,
         Err(refused) => return endpoint.turn_away(&peer, &refused),
@@ -73,7 +73,9 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Connection {
     let presented = Arc::clone(&session.presented);
     let mut heads = Heads::default();
-    let mut grace = FIRST_REQUEST;
+    // Whoever has just come may ask once, though aegis is to stop, and may take as long for that as
+    // for the handshake: it has left the queue in which the next aegis would find it.
+    let mut grace = gate.limits.handshake_timeout;
     loop {
         let now = Arc::clone(&gates.borrow_and_update());
         if !Arc::ptr_eq(&now, &gate) {
@@ -152,11 +154,6 @@ async fn next_request(
         Err(refused) => Err((refused, AnswerWith::Body)),
     }
 }
-
-/// How long whoever has just come may take to ask, once aegis is to stop. A restart behind an
-/// inherited socket loses nobody, if none is sent away who was let in: it was accepted from a queue
-/// where it could have waited for the next aegis.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Waits until a gate admits this scrape no longer, and then for as long as one in flight may
 /// still take.

@@ -20,7 +20,7 @@ pub(super) struct Flags {
 
     #[arg(
         long,
-        help = "Address and port to listen on, repeatable [default: [::1]:31337]", env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
+        help = "Address and port to listen on, or systemd for the sockets of a .socket unit, repeatable [default: [::1]:31337]", env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
         visible_aliases = ["web.listen-address", "hostport"]
     )]
     listen: Vec<String>,
