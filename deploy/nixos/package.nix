@@ -1,0 +1,24 @@
+# aegis from this checkout, as `pkgs.callPackage ./package.nix { }`. Needs a nixpkgs whose Rust is 1.88 or newer.
+{ lib, rustPlatform, cmake }:
+
+rustPlatform.buildRustPackage {
+  pname = "aegis";
+  version = (lib.importTOML ../../Cargo.toml).package.version;
+
+  src = lib.cleanSource ../..;
+  cargoLock.lockFile = ../../Cargo.lock;
+
+  # aws-lc, the cryptography, is C.
+  nativeBuildInputs = [ cmake ];
+  env.AWS_LC_SYS_NO_JITTER_ENTROPY = "1";
+
+  # They want network namespaces and files of the host; .ci/run runs them.
+  doCheck = false;
+
+  meta = {
+    description = "Lets Prometheus scrape services that listen only on Unix sockets, over mutual TLS, from addresses you name";
+    license = with lib.licenses; [ mit asl20 ];
+    mainProgram = "aegis";
+    platforms = lib.platforms.linux;
+  };
+}
