@@ -3,6 +3,9 @@
     manifests.py check FILE LEVEL        custom resources, references, Pod Security; LEVEL is what the namespace enforces
     manifests.py core FILE               those that Kubernetes itself knows, for kubernetes-validate
     manifests.py pod FILE FOLDER IMAGE   arguments of `podman run` that make the container named aegis
+    manifests.py config FILE             the aegis.toml of the ConfigMap
+    manifests.py probes FILE             the commands of the two probes
+    manifests.py mode FILE               the mode of the Secret's files
     manifests.py scrape FILE PKI TARGET  a configuration of Prometheus that does what the PodMonitors say
 """
 
@@ -113,8 +116,7 @@ def references(documents):
     config = tomllib.loads(maps["aegis"]["aegis.toml"])
     granted = {service for entry in config["allow"] for service in entry["services"]}
     admitted = {identity for entry in config["allow"] for identity in entry["identities"]}
-    (aegis,) = [container for container in pod["containers"] if container["name"] == "aegis"]
-    ports = {port["name"]: port["containerPort"] for port in aegis["ports"]}
+    ports = {port["name"]: port["containerPort"] for port in aegis_of(pod)["ports"]}
     need(config["listen"] == [f"[::]:{ports['scrapes']}"], "aegis listens elsewhere")
     (template,) = [document["spec"]["template"]["metadata"]["labels"] for document in of(documents, "DaemonSet", "Deployment")]
     for monitor in of(documents, "PodMonitor"):
@@ -157,9 +159,30 @@ def core(path):
     print(yaml.safe_dump_all([document for document in load(path) if not is_custom(document)]))
 
 
+def aegis_of(pod):
+    (container,) = [container for container in pod["containers"] if container["name"] == "aegis"]
+    return container
+
+
+def config(path):
+    (data,) = [document["data"] for document in of(load(path), "ConfigMap") if document["metadata"]["name"] == "aegis"]
+    print(data["aegis.toml"])
+
+
+def probes(path):
+    container = aegis_of(workload(load(path)))
+    for probe in ("livenessProbe", "readinessProbe"):
+        print(*container[probe]["exec"]["command"])
+
+
+def mode(path):
+    (secret,) = [volume["secret"] for volume in workload(load(path))["volumes"] if "secret" in volume]
+    print(f"{secret.get('defaultMode', 0o644):04o}")
+
+
 def pod(path, folder, image):
     spec = workload(load(path))
-    (container,) = [container for container in spec["containers"] if container["name"] == "aegis"]
+    container = aegis_of(spec)
     context = spec["securityContext"] | container["securityContext"]
     need(context["seccompProfile"] == {"type": "RuntimeDefault"}, "another seccomp profile")
     arguments = [f"--user={context['runAsUser']}:{context['runAsGroup']}"]
@@ -195,4 +218,5 @@ def scrape(path, pki, target):
 
 
 if __name__ == "__main__":
-    {"check": check, "core": core, "pod": pod, "scrape": scrape}[sys.argv[1]](*sys.argv[2:])
+    commands = (check, core, pod, config, probes, mode, scrape)
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])
