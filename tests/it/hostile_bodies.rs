@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Aegis, Scraper, Service, World, answer};
+use crate::harness::{Aegis, Scraper, Service, World, answer, wait_until};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -42,7 +42,7 @@ impl Stage {
             let reason = format!("reason={reason}");
             self.aegis.times(&["scrape failed", &reason]) > 0
         };
-        assert!(reasons.iter().any(has), "{:?}", self.aegis.log());
+        wait_until(|| reasons.iter().any(has));
         let _good = self.world.service("good", answer("up 1\n"));
         assert_eq!(self.scraper().get("/good").text(), "up 1\n");
     }
