@@ -148,7 +148,7 @@ async fn next_request(
     match next {
         Ok(NextHead::Head(head)) => match route::route(&head, limits) {
             Ok(asked) => Ok(Some(asked)),
-            Err(refused) => Err((refused, answer_with(&head))),
+            Err(refused) => Err((refused, AnswerWith::to_unread(&head))),
         },
         Ok(NextHead::Over) => Ok(None),
         Err(refused) => Err((refused, AnswerWith::Body)),
@@ -394,13 +394,5 @@ async fn turn_down(
             &gate.limits,
         )
         .await;
-    }
-}
-
-/// What to answer a head with that cannot be read otherwise.
-fn answer_with(head: &[u8]) -> AnswerWith {
-    match head.starts_with(b"HEAD ") {
-        true => AnswerWith::HeadAlone,
-        false => AnswerWith::Body,
     }
 }

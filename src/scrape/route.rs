@@ -58,6 +58,16 @@ pub(super) enum AnswerWith {
     HeadAlone,
 }
 
+impl AnswerWith {
+    /// What to answer a head with that cannot be read otherwise.
+    pub(super) fn to_unread(head: &[u8]) -> Self {
+        match head.starts_with(b"HEAD ") {
+            true => Self::HeadAlone,
+            false => Self::Body,
+        }
+    }
+}
+
 /// What becomes of the connection after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Afterwards {
