@@ -20,12 +20,6 @@ use flags::Flags;
 
 /// Runs a command line, its program name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(flag) = former_flag(&arguments) {
-        return misused(&format_args!(
-            "{flag} is a flag of the aegis written in Go, and this is its successor; write aegis serve --listen ADDR --socket-dir DIR, with certificates and whom to allow (docs/migration.md)"
-        ));
-    }
     let command = match Aegis::try_parse_from(arguments) {
         Ok(aegis) => aegis.command,
         Err(error) => {
@@ -44,26 +38,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sandbox(flags) => sandbox::sandbox(flags),
         Command::Health(health) => health.run(),
     }
-}
-
-/// A flag as the aegis before this one took it: with one dash, or before any command.
-///
-/// `-hostport` would otherwise be read as `-h`, which prints the help and reports success: a unit
-/// of old would seem to work.
-fn former_flag(arguments: &[OsString]) -> Option<&str> {
-    arguments
-        .iter()
-        .enumerate()
-        .skip(1)
-        .find_map(|(place, flag)| {
-            let flag = flag.to_str()?;
-            let (flag, _) = flag.split_once('=').unwrap_or((flag, ""));
-            match flag {
-                "-hostport" | "-sockdir" => Some(flag),
-                "--hostport" | "--sockdir" if place == 1 => Some(flag),
-                _ => None,
-            }
-        })
 }
 
 /// Lets Prometheus scrape services that listen only on Unix sockets: over mutual TLS, from

@@ -376,30 +376,3 @@ fn wrong_usage_exits_with_2_and_version_and_help_with_0() {
     let version = String::from_utf8(run(&["--version"]).stdout).unwrap();
     assert_eq!(version, format!("aegis {}\n", env!("CARGO_PKG_VERSION")));
 }
-
-#[test]
-fn a_flag_of_the_aegis_in_go_is_an_error_that_names_its_successor() {
-    for arguments in [
-        &["-hostport=[::1]:31337", "-sockdir", "./run"] as &[&str],
-        &["-sockdir", "./run"],
-        &["--hostport", "[::1]:31337"],
-        &["--sockdir=./run"],
-        &["serve", "-hostport", "[::1]:31337"],
-    ] {
-        let output = run(arguments);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        let successor = "aegis serve --listen ADDR --socket-dir DIR";
-        assert!(said.contains(successor), "{arguments:?}: {said}");
-    }
-    // After a command, with two dashes, they are its own.
-    let output = run(&[
-        "check",
-        "--hostport",
-        "[::1]:31337",
-        "--sockdir",
-        "/nowhere",
-    ]);
-    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
-}
