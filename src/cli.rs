@@ -1,9 +1,11 @@
 //! The command line: what each command prints, and how it exits.
 
 mod check;
+mod completions;
 mod explain;
 mod flags;
 mod health;
+mod man;
 mod sandbox;
 mod services;
 
@@ -12,7 +14,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::refusal::Refused;
 use crate::run::{self, Ended};
@@ -20,6 +22,10 @@ use flags::Flags;
 
 /// Runs a command line, its program name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if flags::are_of_2021(&arguments) {
+        return misused(&flags::SINCE_2021);
+    }
     let command = match Aegis::try_parse_from(arguments) {
         Ok(aegis) => aegis.command,
         Err(error) => {
@@ -37,21 +43,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Services(which) => services::services(which),
         Command::Sandbox(flags) => sandbox::sandbox(flags),
         Command::Health(health) => health.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man => man::man(),
     }
 }
 
 /// Lets Prometheus scrape services that listen only on Unix sockets: over mutual TLS, from
 /// addresses you name.
 #[derive(Debug, Parser)]
-#[command(name = "aegis", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = NAME, version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Aegis {
     #[command(subcommand)]
     command: Command,
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 runtime failure, refused, unwell or failed probe, 2 usage, 78 configuration (every
-error is printed).";
+Exit codes: 0 done, 1 runtime failure, refused, unwell or failed probe, 2 usage,
+78 configuration (every error is printed).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,11 +75,24 @@ enum Command {
     Sandbox(Flags),
     /// Ask a running aegis on its admin socket whether it is well
     Health(health::Health),
+    /// Write what a shell needs to complete commands and flags
+    Completions(completions::Completions),
+    /// Write the manual page, for man(1)
+    Man,
+}
+
+/// What the command line is parsed by, for what is generated from it.
+fn definition() -> clap::Command {
+    Aegis::command().disable_help_subcommand(true)
 }
 
 /// Prints a command's report, and exits with its code unless nobody could read it.
 fn say(report: &str, code: ExitCode) -> ExitCode {
-    match io::stdout().write_all(report.as_bytes()) {
+    say_bytes(report.as_bytes(), code)
+}
+
+fn say_bytes(report: &[u8], code: ExitCode) -> ExitCode {
+    match io::stdout().write_all(report) {
         Ok(()) => code,
         Err(_) => ExitCode::FAILURE,
     }
@@ -105,6 +126,7 @@ fn complain(ended: &Ended) -> ExitCode {
     }
 }
 
+const NAME: &str = "aegis";
 const USAGE: u8 = 2;
 /// `EX_CONFIG` of sysexits(3).
 const CONFIGURATION: u8 = 78;

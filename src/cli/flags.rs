@@ -1,5 +1,6 @@
 //! The flags of the configuration, the same for every command. Each goes over the environment, the file and the default.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -105,3 +106,21 @@ impl From<Flags> for Overrides {
         }
     }
 }
+
+/// Whether a command line is one for the Go program of 2021. It had no commands, and Go's flags
+/// take one dash or two; `-hostport` would be read as `-h` here.
+pub(super) fn are_of_2021(arguments: &[OsString]) -> bool {
+    let after_its_name = arguments.iter().skip(1).enumerate();
+    after_its_name
+        .filter_map(|(index, argument)| Some((index, argument.to_str()?)))
+        .any(|(index, argument)| {
+            let flag = argument.split('=').next().unwrap_or_default();
+            let is_first = index == 0;
+            matches!(flag, "-hostport" | "-sockdir")
+                || (is_first && matches!(flag, "--hostport" | "--sockdir"))
+        })
+}
+
+pub(super) const SINCE_2021: &str = "-hostport ADDR is now --listen ADDR and -sockdir DIR is \
+--socket-dir DIR, after `aegis serve`, which also needs certificates and an allow entry: see \
+`aegis serve --help`";

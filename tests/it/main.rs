@@ -31,6 +31,7 @@ mod sandbox;
 mod policy;
 mod explain;
 mod services;
+mod command_line;
 
 mod life;
 mod systemd;

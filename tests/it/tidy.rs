@@ -157,6 +157,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config", "policy", "refusal", "run", "scrape", "service", "views",
         ],
     ),
+    ("cli/completions", &[]),
+    ("cli/man", &["refusal", "run"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
