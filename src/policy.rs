@@ -294,7 +294,7 @@ mod tests {
         ])
         .unwrap();
         let (here, scraper) = (peer("198.51.100.1"), scraper("b.example.org"));
-        let service = "team-a-web".parse().unwrap();
+        let service: ServiceName = "team-a-web".parse().unwrap();
         let columns = policy.columns(&here, &scraper, &service);
         let said = columns.map(|entry| {
             let columns = [entry.networks, entry.identities, entry.services];
@@ -314,6 +314,9 @@ mod tests {
         let permit = policy.authorize(&here, &scraper, "team-b-web".parse().unwrap());
         let permit = permit.unwrap();
         assert_eq!((permit.number(), permit.entry()), (1, &Origin::Unset));
+        let first = peer("192.0.2.1");
+        let permit = policy.authorize(&first, &self::scraper("a.example.org"), service);
+        assert_eq!(permit.unwrap().number(), 0);
     }
 
     #[test]

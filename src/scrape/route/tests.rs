@@ -58,15 +58,17 @@ fn only_one_plain_segment_is_a_target() {
         let asked = get(&format!("/{name}"), "").unwrap();
         assert_eq!(asked.wanted, Wanted::Service(name.parse().unwrap()));
     }
-    for byte in [0u8, 7, 0x7f, b' '] {
-        let mut request = b"GET /no".to_vec();
-        request.push(byte);
-        request.extend(b"de HTTP/1.1\r\nHost: a\r\n\r\n");
-        let refused = route(&request, &Limits::default()).unwrap_err().refusal;
-        assert!(
-            matches!(refused, Refusal::Target | Refusal::Syntax),
-            "{byte}"
-        );
+    for (byte, expected) in [
+        (0u8, Refusal::Target),
+        (7, Refusal::Target),
+        (0x7f, Refusal::Target),
+        (b' ', Refusal::Syntax),
+    ] {
+        let byte = char::from(byte);
+        for method in ["GET", "HEAD"] {
+            let request = format!("{method} /no{byte}de HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(routed(&request).unwrap_err(), expected, "{request:?}");
+        }
     }
 }
 
@@ -180,6 +182,7 @@ fn a_head_that_two_parsers_could_read_in_two_ways_is_refused() {
         "GET /node HTTP/1.1\r\nHost: a\r\nBad Name: b\r\n\r\n",
         "GET /node HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n",
         "GET /node HTTP/1.1\r\nHost: a\r\nA: b\rC: d\r\n\r\n",
+        "GET /node HTTP/1.1\r\nHost: a\r\n\r\nGET /",
         "PRI * HTTP/2.0\r\n\r\n",
         "\r\n\r\n",
     ];
@@ -190,6 +193,12 @@ fn a_head_that_two_parsers_could_read_in_two_ways_is_refused() {
             "{request:?} {refused:?}"
         );
     }
+}
+
+#[test]
+fn a_line_without_a_method_is_no_target() {
+    let no_method = "(ET /node HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(routed(no_method).unwrap_err(), Refusal::Syntax);
 }
 
 #[test]
