@@ -238,6 +238,7 @@ fn what_goes_on_to_the_service_is_bounded_and_printable() {
     );
     assert_eq!(accept("a\r\nAccept: b"), Ok(Some("a, b".to_owned())));
     assert_eq!(accept(""), Ok(None));
+    assert!(accept(&"a".repeat(LONGEST_FORWARDED)).is_ok());
     assert_eq!(
         accept(&"a".repeat(LONGEST_FORWARDED + 1)),
         Err(Refusal::Header)
