@@ -326,13 +326,12 @@ fn framing(head: &[u8]) -> io::Result<Framing> {
 }
 
 /// Full handshakes only; groups and suites in Go's order, with both key shares sent as Go does.
-fn tls(options: &Options) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+/// `--pair NAME` presents another certificate of the folder, or `none`.
+pub(crate) fn tls(options: &Options) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
     let pki = Path::new(options.text("pki")?);
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(pki.join("ca.pem"))?)?;
-    let chain = CertificateDer::pem_file_iter(pki.join("prometheus.pem"))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(pki.join("prometheus.key"))?;
+    let pair = options.or("pair", "prometheus".to_owned())?;
     let provider = Arc::new(CryptoProvider {
         cipher_suites: vec![
             aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -354,7 +353,13 @@ fn tls(options: &Options) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
             .with_custom_certificate_verifier(Arc::new(Unchecked(provider))),
         _ => builder.with_root_certificates(roots),
     };
-    let mut config = builder.with_client_auth_cert(chain, key)?;
+    let mut config = if pair == "none" {
+        builder.with_no_client_auth()
+    } else {
+        let chain = CertificateDer::pem_file_iter(pki.join(format!("{pair}.pem")))?;
+        let key = PrivateKeyDer::from_pem_file(pki.join(format!("{pair}.key")))?;
+        builder.with_client_auth_cert(chain.collect::<Result<Vec<_>, _>>()?, key)?
+    };
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -1,9 +1,12 @@
 //! Everything of the benchmark that has to be fast: the load client, the service, a relay without
 //! TLS, and the cryptography of a handshake by itself. `benches/peers/run` starts them.
 
+mod attack;
 mod client;
 mod crypto;
 mod load;
+mod malformed;
+mod paced;
 mod procs;
 mod relay;
 mod ready;
@@ -25,7 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         "count" => load::count(&options),
         "idle" => load::idle(&options),
         "crypto" => crypto::measure(&options),
-        _ => Err("commands: service relay load first count idle crypto".into()),
+        "paced" => paced::run(&options),
+        "attack" => attack::attack(&options),
+        "silent" => attack::silent(&options),
+        "sip" => attack::sip(&options),
+        _ => Err(
+            "commands: service relay load first count idle crypto paced attack silent sip".into(),
+        ),
     }
 }
 
@@ -41,6 +50,13 @@ impl Options {
             given.insert(name.to_owned(), value);
         }
         Ok(Self(given))
+    }
+
+    /// The same with one value changed.
+    fn with(&self, name: &str, value: &str) -> Self {
+        let mut given = self.0.clone();
+        given.insert(name.to_owned(), value.to_owned());
+        Self(given)
     }
 
     fn text(&self, name: &str) -> Result<&str, Box<dyn Error>> {
