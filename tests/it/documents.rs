@@ -151,38 +151,34 @@ fn the_readme_names_every_flag_and_every_metric() {
 
 #[test]
 fn documents_name_only_files_that_are_there() {
-    for name in [
-        "README.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "certs/README.md",
-        "deploy/container/README.md",
-        "deploy/kubernetes/README.md",
-        "deploy/nixos/README.md",
-        "docs/alerts.md",
-        "docs/certificates.md",
-        "docs/dependencies.md",
-        "docs/install.md",
-        "docs/logs.md",
-        "docs/migration.md",
-        "docs/performance.md",
-        "docs/releasing.md",
-        "docs/scaling.md",
-        "docs/security.md",
-        "docs/systemd.md",
-    ] {
-        let text = document(name);
-        let folder = root().join(name);
-        let folder = folder.parent().unwrap();
-        let links = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next());
+    let documents = documents_beneath(root());
+    assert!(documents.len() > 20, "{documents:?}");
+    for name in documents {
+        let text = std::fs::read_to_string(&name).unwrap();
+        let folder = name.parent().unwrap();
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
             let file = link.split('#').next().unwrap();
-            assert!(folder.join(file).exists(), "{name} links to {link}");
+            let is_there = folder.join(file).exists();
+            assert!(is_there, "{} links to {link}", name.display());
         }
     }
+}
+
+/// Every document of the project; not of what is built, which may lie in the same folder.
+fn documents_beneath(folder: &Path) -> Vec<PathBuf> {
+    let mut documents = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !path.is_symlink() && !name.starts_with('.') && name != "target" {
+            documents.extend(documents_beneath(&path));
+        } else if name.ends_with(".md") {
+            documents.push(path);
+        }
+    }
+    documents
 }
 
 /// The last column of each row of the security model's tables: what shows that it is so.
