@@ -14,8 +14,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::config::{Fault, Given, Limits};
-use crate::gate::Endpoint;
+use crate::config::{Fault, Given};
+use crate::gate::{Endpoint, Gate};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::sandbox::Sealed;
@@ -236,10 +236,13 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes room for the descriptors of as many connections as are allowed.
-pub(crate) fn make_room(limits: &Limits) {
-    let connections = u64::try_from(limits.connections).unwrap_or(u64::MAX);
+pub(crate) fn make_room(gate: &Gate) {
+    let connections = u64::try_from(gate.limits.connections).unwrap_or(u64::MAX);
+    let directories = u64::try_from(gate.upstream.directories()).unwrap_or(u64::MAX);
     let wanted = connections
         .saturating_mul(DESCRIPTORS_EACH)
+        // Those of the gate before, too: a scrape in flight holds it.
+        .saturating_add(directories.saturating_mul(2))
         .saturating_add(DESCRIPTORS_BESIDE);
     let now = getrlimit(Resource::Nofile);
     if now.current.is_none_or(|current| current >= wanted) {
@@ -261,7 +264,7 @@ pub(crate) fn make_room(limits: &Limits) {
 
 /// The scraper's connection, the socket by descriptor, and the connection with the service.
 const DESCRIPTORS_EACH: u64 = 3;
-/// Listeners, directories, the runtime's own, the log.
+/// Listeners, the runtime's own, the log.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl Reloader {
                 for warning in gate.warnings() {
                     warn!("{warning}");
                 }
-                listen::make_room(&gate.limits);
+                listen::make_room(&gate);
                 endpoint.replace(gate);
                 info!("reloaded");
             }

@@ -92,7 +92,7 @@ async fn serve_config(
     let listeners = Listeners::open(&listen, inherited).map_err(Ended::Unbound)?;
     let admin = admin.map(|socket| AdminListener::bind(&socket)).transpose();
     let admin = admin.map_err(|fault| Ended::Unbound(vec![fault]))?;
-    listen::make_room(&gate.limits);
+    listen::make_room(&gate);
     use_random_numbers().map_err(Ended::System)?;
 
     let addresses = listeners.addresses();

@@ -28,6 +28,7 @@ pub use inventory::{NotForgotten, Offered};
 #[derive(Debug)]
 pub struct Upstream {
     socket_dir: Directory,
+    directories: usize,
     named: BTreeMap<ServiceName, Named>,
     unnamed: Service,
     seen: Arc<Mutex<HashSet<ServiceName>>>,
@@ -39,7 +40,7 @@ pub struct Upstream {
 struct Named {
     settings: Service,
     /// The directory and file name of a socket that lies elsewhere.
-    elsewhere: Option<(Directory, String)>,
+    elsewhere: Option<(Arc<Directory>, String)>,
 }
 
 impl Upstream {
@@ -64,8 +65,16 @@ impl Upstream {
                 value.display()
             ))
         })?;
+        // One descriptor for each directory, however many services have their sockets there.
+        let mut directories = BTreeMap::new();
         let named = config.services.iter().map(|(name, settings)| {
             let elsewhere = settings.socket.as_deref().and_then(split);
+            let elsewhere = elsewhere.map(|(folder, file)| {
+                let directory = directories.entry(folder);
+                let directory =
+                    directory.or_insert_with_key(|folder| Arc::new(Directory::at(folder)));
+                (Arc::clone(directory), file)
+            });
             let settings = settings.clone();
             (
                 name.clone(),
@@ -75,9 +84,11 @@ impl Upstream {
                 },
             )
         });
+        let named = named.collect();
         let upstream = Self {
             socket_dir,
-            named: named.collect(),
+            directories: directories.len() + 1,
+            named,
             unnamed: Service::unnamed(&config.limits),
             seen: before
                 .map(|before| Arc::clone(&before.seen))
@@ -90,6 +101,11 @@ impl Upstream {
             .iter()
             .for_each(|service| upstream.remember(service));
         Ok(upstream)
+    }
+
+    /// How many directories it can come to hold open.
+    pub(crate) fn directories(&self) -> usize {
+        self.directories
     }
 
     /// The settings of a service.
@@ -256,13 +272,14 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// More sockets than any host has; a bound, should somebody try.
 const REMEMBERED_SERVICES: usize = 10_000;
 
-fn split(socket: &Path) -> Option<(Directory, String)> {
+/// The folder and the file name of a socket.
+fn split(socket: &Path) -> Option<(&Path, String)> {
     let file = socket.file_name()?.to_str()?.to_owned();
     let folder = match socket.parent()? {
         here if here.as_os_str().is_empty() => Path::new("."),
         folder => folder,
     };
-    Some((Directory::at(folder), file))
+    Some((folder, file))
 }
 
 /// How many scrapes of each service are running.

@@ -188,6 +188,26 @@ fn a_socket_elsewhere_and_a_path_of_its_own_are_by_configuration() {
 }
 
 #[test]
+fn services_whose_sockets_lie_in_one_directory_need_one_descriptor() {
+    let mut world = World::new();
+    let elsewhere = world.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let names = (0..100).map(|number| format!("app{number}"));
+    let sections =
+        names.map(|name| format!("[services.{name}]\nsocket = \"elsewhere/app.sock\"\n"));
+    world.settings.rest = sections.collect();
+    let _app = Service::answering(&elsewhere.join("app.sock"), answer("up 1\n").into());
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/app0").status, 200);
+    // Looks for all of them.
+    assert_eq!(scraper.get("/-/sd").status, 200);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", aegis.pid())).unwrap();
+    let targets = open.filter_map(|descriptor| std::fs::read_link(descriptor.unwrap().path()).ok());
+    assert_eq!(targets.filter(|target| *target == elsewhere).count(), 1);
+}
+
+#[test]
 fn a_relative_socket_of_a_relative_configuration_is_found() {
     let mut world = World::new();
     world.settings.rest = "[services.app]\nsocket = \"app.sock\"\n".to_owned();
