@@ -28,7 +28,8 @@ pub fn stage() -> Stage {
     let mut world = World::new();
     let both = format!(r#""dns:{PROMETHEUS}", "dns:{OTHER}""#);
     world.settings.allow = allow(r#""127.0.0.1""#, &both, r#""*""#);
-    world.settings.limits = r#"scrape_timeout = "1h""#.to_owned();
+    // Whoever waits for a new certificate connects again and again for a second.
+    world.settings.limits = "scrape_timeout = \"1h\"\nconnection_burst = 100000".to_owned();
     let service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let certificate = world
