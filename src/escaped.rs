@@ -38,6 +38,7 @@ mod tests {
         assert_eq!(shown("/n\u{f6}".as_bytes()), "/n\\xc3\\xb6");
         assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(256)));
     }
+
     /// What was escaped, from what is shown.
     fn unescaped(shown: &str) -> Vec<u8> {
         let mut bytes = shown.bytes();

@@ -243,6 +243,7 @@ mod tests {
             assert_eq!(milliseconds, expected.map(u128::from), "{text:?}");
         }
     }
+
     fn read(toml: &str) -> (Limits, Vec<String>) {
         let mut faults = Vec::new();
         let section = Section::parse(Path::new("aegis.toml"), toml, &mut faults);

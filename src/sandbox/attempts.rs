@@ -104,7 +104,8 @@ impl Outside {
 /// A thread like those that serve: it waits until the process is sealed.
 struct Second {
     go: mpsc::Sender<Walls>,
-    thread: JoinHandle<Vec<Attempt>>,
+    /// Nothing was tried if it could not hear that the process is sealed.
+    thread: JoinHandle<Option<Vec<Attempt>>>,
 }
 
 impl Second {
@@ -112,24 +113,24 @@ impl Second {
         let (go, sealed) = mpsc::channel();
         let (up, ready) = mpsc::channel();
         let thread = thread::Builder::new().spawn(move || {
-            let started = up.send(()).ok();
-            // Without it, sealing has failed.
-            let walls = started.and_then(|()| sealed.recv().ok());
-            walls.map_or_else(Vec::new, |walls| outside.reach_for(&walls))
+            up.send(()).ok()?;
+            let walls = sealed.recv().ok()?;
+            Some(outside.reach_for(&walls))
         })?;
         // What a thread does to come up is forbidden later.
-        ready.recv().map_err(|_| panicked())?;
+        ready.recv().map_err(|_| ended_early())?;
         Ok(Self { go, thread })
     }
 
     fn attempts(self, _: &Sealed, walls: &Walls) -> io::Result<Vec<Attempt>> {
-        self.go.send(walls.clone()).map_err(|_| panicked())?;
-        self.thread.join().map_err(|_| panicked())
+        self.go.send(walls.clone()).map_err(|_| ended_early())?;
+        let attempts = self.thread.join().ok().flatten();
+        attempts.ok_or_else(ended_early)
     }
 }
 
-fn panicked() -> io::Error {
-    io::Error::other("the second thread panicked")
+fn ended_early() -> io::Error {
+    io::Error::other("the second thread ended before it had tried everything")
 }
 
 #[expect(clippy::disallowed_methods, reason = "they must be denied")]

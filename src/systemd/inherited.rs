@@ -32,7 +32,9 @@ impl Inherited {
     /// The environment counts descriptors that are not there, or cannot be read.
     pub(crate) fn take() -> Result<Self, Fault> {
         let fault = |error: &dyn fmt::Display| {
-            let problem = format!("LISTEN_PID and LISTEN_FDS promise what is not there: {error}");
+            let problem = format!(
+                "LISTEN_PID and LISTEN_FDS promise what is not there: {error}; unset both, or start aegis by its .socket unit or by systemd-socket-activate"
+            );
             Fault::new(&Origin::Unset, "listen", problem)
         };
         // Marks them close-on-exec as well, and finds those that are not open.

@@ -87,7 +87,7 @@ impl Supervisor {
         self.tell_with(NotifyState::Stopping, status).await;
     }
 
-    /// Gives signs of life, for ever, as long as every thread does; and says in what state aegis
+    /// Gives signs of life for ever, as long as every thread serves; and says in what state aegis
     /// is whenever that has changed.
     pub(crate) async fn watch(&self, endpoint: &Endpoint) -> Infallible {
         if self.socket.is_none() {
@@ -98,7 +98,8 @@ impl Supervisor {
         loop {
             tokio::select! {
                 _ = alive.tick() => if self.watchdog.is_some() {
-                    self.sign_of_life().await;
+                    let phase = if endpoint.is_draining() { Phase::Draining } else { Phase::Serving };
+                    self.sign_of_life(phase).await;
                 },
                 _ = look.tick() => if !endpoint.is_draining() {
                     self.tell_changed(status(endpoint)).await;
@@ -108,13 +109,13 @@ impl Supervisor {
     }
 
     /// Nothing is said as soon as one thread hangs: a service that serves some of the connections
-    /// that it accepts is not well.
-    async fn sign_of_life(&self) {
+    /// that it accepts is not well. Draining has a deadline of its own.
+    async fn sign_of_life(&self, phase: Phase) {
         let mut all_beat = true;
         for beaten in &self.hearts {
             all_beat &= beaten.swap(false, Ordering::Relaxed);
         }
-        match all_beat {
+        match all_beat || phase == Phase::Draining {
             true => self.tell(&[NotifyState::Watchdog]).await,
             false => error!(
                 "a thread does not serve: the watchdog is not told that all is well, and will end aegis if this lasts"
@@ -143,6 +144,15 @@ impl Supervisor {
             Err(_) => warn!("the service manager does not read what it is told"),
         }
     }
+}
+
+/// What may be asked of the threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// That each of them serves.
+    Serving,
+    /// Nothing: one that has no scrape left ends before the others.
+    Draining,
 }
 
 /// Beats as long as the event loop of a thread turns.
@@ -243,12 +253,12 @@ mod tests {
     }
 
     /// How often `WATCHDOG=1` comes within five minutes.
-    async fn signs(mut supervisor: Supervisor, manager: UnixDatagram) -> usize {
+    async fn signs(mut supervisor: Supervisor, manager: UnixDatagram, phase: Phase) -> usize {
         let mut signs = 0;
         let mut alive = pace(supervisor.watchdog.unwrap() / 2);
         for _ in 0..20 {
             alive.tick().await;
-            supervisor.sign_of_life().await;
+            supervisor.sign_of_life(phase).await;
             let mut message = [0; 64];
             while let Ok(length) = manager.try_recv(&mut message) {
                 assert_eq!(&message[..length], b"WATCHDOG=1\n");
@@ -264,7 +274,7 @@ mod tests {
         let (mut supervisor, manager) = supervised();
         let (first, second) = (supervisor.heart(), supervisor.heart());
         let signs = tokio::select! {
-            signs = signs(supervisor, manager) => signs,
+            signs = signs(supervisor, manager, Phase::Serving) => signs,
             never = first.beat() => match never {},
             never = second.beat() => match never {},
         };
@@ -276,10 +286,22 @@ mod tests {
         let (mut supervisor, manager) = supervised();
         let (first, _hangs) = (supervisor.heart(), supervisor.heart());
         let signs = tokio::select! {
-            signs = signs(supervisor, manager) => signs,
+            signs = signs(supervisor, manager, Phase::Serving) => signs,
             never = first.beat() => match never {},
         };
         // The first, for what was before.
         assert_eq!(signs, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_has_nothing_left_to_drain_is_no_reason_for_silence() {
+        let (mut supervisor, manager) = supervised();
+        let (first, ended) = (supervisor.heart(), supervisor.heart());
+        drop(ended);
+        let signs = tokio::select! {
+            signs = signs(supervisor, manager, Phase::Draining) => signs,
+            never = first.beat() => match never {},
+        };
+        assert_eq!(signs, 20);
     }
 }

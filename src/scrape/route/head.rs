@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(late.unwrap_err().refusal, Refusal::HeadTimeout);
         assert_eq!(Instant::now(), begun + limits.head_timeout);
     }
+
     /// Every head in some bytes that come in pieces of this size, and how it ended.
     fn heads(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<Refusal>) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
