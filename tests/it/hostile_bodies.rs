@@ -4,31 +4,16 @@ use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Aegis, Scraper, Service, World, answer, wait_until};
+use crate::harness::{Service, answer, wait_until};
+use crate::hostile_services::{Stage, stage};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-struct Stage {
-    world: World,
-    aegis: Aegis,
-}
-
-fn stage(limits: &str) -> Stage {
-    let mut world = World::new();
-    world.settings.limits = limits.to_owned();
-    let aegis = world.start();
-    Stage { world, aegis }
-}
-
 impl Stage {
-    fn scraper(&self) -> Scraper {
-        self.world.prometheus(&self.aegis)
-    }
-
     /// The scrape must fail for one of these reasons, by a status or by breaking off, and
     /// another service must be scraped as ever.
-    fn fails(&self, reasons: &[&str]) {
+    fn fails_for_one_of(&self, reasons: &[&str]) {
         let mut connection = self.scraper().connect().unwrap();
         let got = connection.get("/bad");
         let failed = match &got {
@@ -72,7 +57,7 @@ fn a_service_that_resets_in_the_middle_is_a_visible_failure() {
         }
     });
     for _ in 0..20 {
-        stage.fails(&["hung_up"]);
+        stage.fails_for_one_of(&["hung_up"]);
     }
 }
 
@@ -84,7 +69,7 @@ fn endless_chunk_extensions_end() {
     };
     let stage = stage(r#"scrape_timeout = "10s""#);
     let _bad = Service::with(&stage.world.socket("bad"), flood);
-    stage.fails(&["malformed"]);
+    stage.fails_for_one_of(&["malformed"]);
 }
 
 #[test]
@@ -96,7 +81,7 @@ fn extensions_of_every_chunk_are_no_way_around_the_bound() {
     };
     let stage = stage(r#"scrape_timeout = "10s""#);
     let _bad = Service::with(&stage.world.socket("bad"), flood);
-    stage.fails(&["malformed"]);
+    stage.fails_for_one_of(&["malformed"]);
 }
 
 #[test]
@@ -107,7 +92,7 @@ fn endless_trailers_end() {
     };
     let stage = stage(r#"scrape_timeout = "10s""#);
     let _bad = Service::with(&stage.world.socket("bad"), flood);
-    stage.fails(&["malformed"]);
+    stage.fails_for_one_of(&["malformed"]);
 }
 
 #[test]

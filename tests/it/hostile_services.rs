@@ -6,12 +6,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use crate::harness::service::until_closed;
 use crate::harness::{Aegis, Scraper, Service, World, answer};
 
-struct Stage {
-    world: World,
-    aegis: Aegis,
+pub struct Stage {
+    pub world: World,
+    pub aegis: Aegis,
 }
 
-fn stage(limits: &str) -> Stage {
+pub fn stage(limits: &str) -> Stage {
     let mut world = World::new();
     world.settings.limits = limits.to_owned();
     let aegis = world.start();
@@ -19,7 +19,7 @@ fn stage(limits: &str) -> Stage {
 }
 
 impl Stage {
-    fn scraper(&self) -> Scraper {
+    pub fn scraper(&self) -> Scraper {
         self.world.prometheus(&self.aegis)
     }
 
