@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -44,33 +45,43 @@ impl AdminListener {
     }
 }
 
-/// Binds beside the path, sets the mode and only then renames: nobody can connect before, and
-/// the path always names a socket that answers.
+/// Binds beside the path, sets the mode, and only then listens and renames: nobody can connect
+/// before, and the path always names a socket that answers.
 fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(there) = fs::symlink_metadata(path) {
         if !there.file_type().is_socket() {
             return Err(io::Error::other("what is there is no socket; remove it"));
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "asks whether another aegis is there"
-        )]
-        let answered = net::UnixStream::connect(path);
-        match answered {
+        match connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            // Another aegis is there, if with a full queue.
+            Ok(_) | Err(_) => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
     let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let listener = UnixListener::bind(&beside)?;
-    let renamed = fs::set_permissions(&beside, Permissions::from_mode(mode))
+    // Left by one that was killed: in a container, every process has the same number.
+    drop(fs::remove_file(&beside));
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    net::bind(&socket, &SocketAddrUnix::new(&beside)?)?;
+    let listening = fs::set_permissions(&beside, Permissions::from_mode(mode))
+        .and_then(|()| Ok(net::listen(&socket, BACKLOG)?))
         .and_then(|()| fs::rename(&beside, path));
-    if let Err(error) = renamed {
+    if let Err(error) = listening {
         drop(fs::remove_file(&beside));
         return Err(error);
     }
-    Ok(listener)
+    UnixListener::from_std(socket.into())
+}
+
+/// Connects without waiting: a full queue is an error (connect(2), EAGAIN).
+pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    #[expect(clippy::disallowed_methods, reason = "connects to aegis itself")]
+    net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
+    Ok(stream.into())
 }
 
 /// Serves the admin socket for ever, if there is one.
@@ -95,6 +106,8 @@ pub(crate) async fn serve(admin: Option<&AdminListener>, endpoint: &Arc<Endpoint
     }
 }
 
+/// More than are served at once.
+const BACKLOG: i32 = 64;
 /// A probe, a person and a script are three.
 const MOST_CONNECTIONS: usize = 16;
 const PAUSE: Duration = Duration::from_secs(1);

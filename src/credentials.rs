@@ -17,6 +17,7 @@ use x509_parser::time::ASN1Time;
 use crate::config::{self, Fault, Given};
 pub(crate) use ca::usable_ca;
 use ca::{in_validity, parsed};
+pub(crate) use expiry::seconds_until;
 pub use expiry::{Expiry, Role};
 
 /// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.

@@ -87,6 +87,11 @@ impl Gate {
         server.is_some_and(|server| server.left() < 0)
     }
 
+    /// Whether a CRL has run out, and with it whoever it vouched for.
+    pub(crate) fn crl_has_run_out(&self) -> bool {
+        self.soonest(Role::Crl).is_some_and(|crl| crl.left() < 0)
+    }
+
     /// When the server's certificate runs out, in seconds since the Unix epoch.
     pub(crate) fn server_not_after(&self) -> Option<i64> {
         self.soonest(Role::Server).map(|server| server.at)
@@ -231,7 +236,7 @@ impl Endpoint {
         first.map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Begins to drain: no new connections, no new requests.
+    /// Begins to drain: no new connections, and no new requests but of whoever has just come.
     pub fn drain(&self) {
         self.drain.send_replace(true);
     }

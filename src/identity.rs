@@ -89,12 +89,6 @@ impl Identity {
     pub fn not_after(&self) -> i64 {
         self.not_after
     }
-
-    /// Whether the leaf has expired by the given time, in seconds since the Unix epoch.
-    #[must_use]
-    pub fn has_expired(&self, now: i64) -> bool {
-        now > self.not_after
-    }
 }
 
 /// A certificate or one of its names could not be read.
@@ -263,9 +257,6 @@ mod tests {
         let identity = Identity::from_leaf(params.self_signed(&key).unwrap().der()).unwrap();
         const LAST: i64 = 1_893_456_000;
         assert_eq!(identity.not_after(), LAST);
-        assert!(!identity.has_expired(LAST - 1));
-        assert!(!identity.has_expired(LAST));
-        assert!(identity.has_expired(LAST + 1));
         assert_eq!(identity.serial(), "FF01");
     }
 

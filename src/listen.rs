@@ -92,6 +92,8 @@ impl Listeners {
         let mut trouble = Trouble::default();
         loop {
             tokio::select! {
+                biased;
+                // First: once it is said, nobody is taken any more.
                 () = endpoint.draining() => return connections,
                 Some(ended) = connections.join_next() => reap(&endpoint.metrics, ended),
                 accepted = self.accept() => match accepted {

@@ -221,6 +221,9 @@ impl Metrics {
             };
             drop(family.get_or_create(&(*refusal).into()));
         }
+        // By a reload, a scrape in flight can lose what grants it, and its connection with it.
+        let not_granted = Refusal::NotGranted.into();
+        drop(self.refused_connections.get_or_create(&not_granted));
     }
 
     /// The metrics as text.

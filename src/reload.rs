@@ -27,6 +27,8 @@ pub(crate) struct Reloader {
     overrides: Overrides,
     hangup: Signal,
     watched: Watched,
+    /// What this process runs with, and what the last configuration that was taken has.
+    running: Settled,
     settled: Settled,
     /// What was said of the last try, if that failed.
     complaint: Option<Vec<String>>,
@@ -74,6 +76,7 @@ impl Reloader {
             overrides: overrides.clone(),
             hangup: signal(SignalKind::hangup())?,
             watched: Watched::of(overrides, config),
+            running: Settled::of(config),
             settled: Settled::of(config),
             complaint: None,
             wishes,
@@ -160,7 +163,8 @@ impl Reloader {
         let watched = Watched::of(&self.overrides, &config);
         let settled = Settled::of(&config);
         let gate = Gate::build(config, Some(&endpoint.gate()))?;
-        if settled != self.settled {
+        // Once for each change, and not when what runs is named again.
+        if settled != self.settled && settled != self.running {
             warn!(
                 "listen, admin_socket, sandbox, log.format and log.level change only by a restart; the rest is reloaded"
             );

@@ -113,6 +113,7 @@ async fn serve_config(
     );
     workers.go(&sealed);
     let mut serving = std::pin::pin!(listeners.serve(sealed, &endpoint));
+    let mut operated = std::pin::pin!(admin::serve(admin.as_ref(), &endpoint));
     supervisor.ready(&endpoint).await;
     let mut connections = tokio::select! {
         connections = &mut serving => connections,
@@ -122,11 +123,14 @@ async fn serve_config(
             serving.await
         }
         never = reloader.run(&endpoint, &supervisor) => match never {},
-        never = admin::serve(admin.as_ref(), &endpoint) => match never {},
+        never = &mut operated => match never {},
         never = supervisor.watch(&endpoint) => match never {},
     };
+    // Whoever waits for a reload, or asks for one from now on, is told that there will be none.
+    drop(reloader);
     tokio::select! {
         ended = drain(&mut connections, &mut workers, &mut signals, &endpoint) => ended,
+        never = operated => match never {},
         never = supervisor.watch(&endpoint) => match never {},
     }
 }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Limits, Service};
+use crate::config::Limits;
 use crate::escaped::Escaped;
 use crate::gate::{Endpoint, Gate};
 use crate::policy::Permit;
@@ -45,7 +45,6 @@ pub use upstream::{NotForgotten, Offered, Upstream};
 /// by the gate of its moment.
 pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
     let peer = admitted.peer();
-    let begun = Instant::now();
     let mut gates = endpoint.gates();
     let gate = endpoint.gate();
     // Boxed, here and below: an idle connection, and most are, holds no room for either.
@@ -56,7 +55,7 @@ pub async fn connection(admitted: Admitted, endpoint: Arc<Endpoint>) {
         Err(refused) => return endpoint.turn_away(&peer, &refused),
     };
     let presented = Arc::clone(&session.presented);
-    let _connected = endpoint.note_connected(&presented, begun.elapsed());
+    let _connected = endpoint.note_connected(&presented, session.accepted.elapsed());
 
     if let Connection::Whole = requests(&mut session, &mut gates, gate, &endpoint).await {
         session.close().await;
@@ -81,7 +80,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
         if !Arc::ptr_eq(&now, &gate) {
             gate = now;
             if let Err(refused) = gate.handshake.judge(&presented, &gate.policy) {
-                endpoint.turn_out(&presented, &refused);
+                endpoint.turn_out(&presented, None, &refused);
                 return Connection::Whole;
             }
         }
@@ -101,19 +100,27 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
                 return Connection::Whole;
             }
         };
+        // What vouched for the scraper may have run out, though nothing was reloaded.
+        if (presented.has_expired() || gate.crl_has_run_out())
+            && let Err(refused) = gate.handshake.judge(&presented, &gate.policy)
+        {
+            endpoint.turn_out(&presented, None, &refused);
+            return Connection::Whole;
+        }
         let afterwards = if Instant::now() >= oldest || endpoint.is_draining() {
             Afterwards::Close
         } else {
             asked.afterwards
         };
-        let wanted = asked.wanted.clone();
+        let (begun, wanted) = (Instant::now(), asked.wanted.clone());
         let serving = (asked, afterwards);
         let serving = Box::pin(request(session, &mut heads, serving, &gate, endpoint));
         let outcome = tokio::select! {
             biased;
             outcome = serving => outcome,
             refused = until_outlawed(&presented, &wanted, gates.clone()) => {
-                endpoint.turn_out(&presented, &refused);
+                let in_flight = wanted.service().map(|service| (service, begun.elapsed()));
+                endpoint.turn_out(&presented, in_flight, &refused);
                 Connection::Cut
             }
         };
@@ -226,11 +233,6 @@ async fn request_for_view(
 ) -> Connection {
     let presented = Arc::clone(&session.presented);
     let with = (asked.answer, afterwards);
-    if presented.has_expired() {
-        let refusal = Refusal::Expired;
-        endpoint.note_refused(&presented, None, &refusal.into());
-        return refuse(session, refusal, Reveal::Nothing, with, &gate.limits).await;
-    }
     let viewer = Viewer::Scraper {
         peer: &presented.peer,
         identity: &presented.identity,
@@ -333,7 +335,7 @@ async fn scrape(
     let found = upstream.find(permit).map_err(unseen)?;
     // Only now: for a service that is not there, the answer must be that, whatever the query.
     let target = target()?;
-    let deadline = begun + time_for(asked.timeout, settings, limits);
+    let deadline = begun + route::time_for(asked.timeout, settings, limits);
     let connected = found.connect(deadline).await.map_err(unseen)?;
     let request = ServiceRequest {
         target,
@@ -347,20 +349,6 @@ async fn scrape(
         limits,
     };
     scraper.respond(connected, &request, settings, with).await
-}
-
-/// How long a scrape may take.
-///
-/// The scraper's own timeout less an offset, so that it still hears the reason; for very short
-/// ones half of it. The service's setting bounds it, and stands in for it.
-fn time_for(asked: Option<Duration>, service: &Service, limits: &Limits) -> Duration {
-    let Some(asked) = asked else {
-        return service.timeout.unwrap_or(limits.scrape_timeout);
-    };
-    let usable = asked.saturating_sub(limits.timeout_offset).max(asked / 2);
-    service
-        .timeout
-        .map_or(usable, |longest| usable.min(longest))
 }
 
 async fn refuse(

@@ -48,17 +48,17 @@ struct Report {
 impl Check {
     pub(super) fn run(self) -> ExitCode {
         let report = Report::of(self.flags);
-        let bad = !report.faults.is_empty() || (self.strict && !report.warnings.is_empty());
-        let code = match bad {
-            true => ExitCode::from(CONFIGURATION),
-            false => ExitCode::SUCCESS,
+        let is_good = report.faults.is_empty() && (!self.strict || report.warnings.is_empty());
+        let code = match is_good {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(CONFIGURATION),
         };
         match self.format {
             Format::Text if !report.faults.is_empty() => {
                 complain(&Ended::Configuration(report.faults))
             }
-            Format::Text => say(&report.text(), code),
-            Format::Json => say(&report.json(), code),
+            Format::Text => say(&report.text(is_good), code),
+            Format::Json => say(&report.json(is_good), code),
         }
     }
 }
@@ -93,11 +93,18 @@ impl Report {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, is_good: bool) -> String {
         let warnings = self.warnings.iter();
         let mut text: String = warnings
             .map(|warning| format!("warning: {warning}\n"))
             .collect();
+        if !is_good {
+            let count = self.warnings.len();
+            text.push_str(&format!(
+                "not ok: warnings are errors (--strict), and there are {count}\n"
+            ));
+            return text;
+        }
         text.push_str(&format!(
             "ok: would listen on {}, with {} allow entries and {} sockets in {}\n",
             self.listen.join(" "),
@@ -108,12 +115,12 @@ impl Report {
         text
     }
 
-    fn json(&self) -> String {
+    fn json(&self, is_good: bool) -> String {
         let faults = self.faults.iter().map(
             |fault| json!({ "at": fault.at(), "key": fault.key(), "problem": fault.problem() }),
         );
         let report = json!({
-            "ok": self.faults.is_empty(),
+            "ok": is_good,
             "errors": faults.collect::<Vec<_>>(),
             "warnings": self.warnings,
             "listen": self.listen,

@@ -1,7 +1,6 @@
 //! `aegis health`: asks a running aegis on its admin socket. For containers and scripts.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use clap::Args;
 
 use super::flags::Flags;
 use super::{complain, say};
+use crate::admin;
 use crate::config::Config;
 use crate::run::Ended;
 use crate::view::View;
@@ -48,8 +48,8 @@ impl Health {
 
 /// Asks, and reads the answer to its end.
 fn ask(socket: &Path, view: View) -> io::Result<String> {
-    #[expect(clippy::disallowed_methods, reason = "connects to aegis itself")]
-    let mut stream = UnixStream::connect(socket)?;
+    let mut stream = admin::connect(socket)?;
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let path = view.path();
@@ -63,7 +63,9 @@ fn ask(socket: &Path, view: View) -> io::Result<String> {
 }
 
 fn said(answer: &str) -> ExitCode {
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let Some((head, text)) = answer.split_once("\r\n\r\n") else {
+        return unwell("aegis closed the connection without an answer; it is ending, or too busy");
+    };
     match head.starts_with("HTTP/1.1 200 ") {
         true => say(text, ExitCode::SUCCESS),
         false => unwell(text.trim_end()),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use hyper::http::uri::PathAndQuery;
+
 use super::Service;
 use super::fault::Fault;
 use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE};
@@ -129,6 +131,7 @@ fn metrics_path(text: &str) -> bool {
         && text.bytes().all(|byte| {
             byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>')
         })
+        && text.parse::<PathAndQuery>().is_ok()
 }
 
 /// Reads a uid or a user's name.
@@ -160,3 +163,20 @@ fn owner(section: &mut Section, faults: &mut Vec<Fault>) -> Option<u32> {
 
 /// See `/proc/sys/kernel/overflowuid` in proc(5).
 const OVERFLOW_UID: u32 = 65534;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_that_a_request_can_have() {
+        for path in ["/", "/metrics", "/a/b;c=d%20", "/~x!$&'()*+,"] {
+            assert!(metrics_path(path), "{path}");
+        }
+        for path in [
+            "", "metrics", "/a?b", "/a#b", "/a b", "/a`b", "/a<b", "/\u{e9}",
+        ] {
+            assert!(!metrics_path(path), "{path}");
+        }
+    }
+}

@@ -63,9 +63,7 @@ impl Expiry {
     /// Seconds that are left; below 0 once it has run out.
     #[must_use]
     pub fn left(&self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| now.as_secs().cast_signed());
-        self.at.saturating_sub(now)
+        seconds_until(self.at)
     }
 
     /// What to say of it by now, if anything.
@@ -85,6 +83,15 @@ impl Expiry {
             Ok(_) => None,
         }
     }
+}
+
+/// From now to a time in seconds since the Unix epoch; below 0 once it has passed.
+///
+/// Before 1970 nothing is valid: by a clock that says so, everything has passed.
+pub(crate) fn seconds_until(at: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(i64::MAX, |now| now.as_secs().cast_signed());
+    at.saturating_sub(now)
 }
 
 const WARN_AHEAD: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -156,22 +156,26 @@ fn on_networks(walls: &Walls) -> Vec<Attempt> {
 }
 
 fn on_files(walls: &Walls, program: &Path, writable: &Path) -> Vec<Attempt> {
+    // A name of this thread's own. What could be made is taken away again, where that can be done.
+    let (process, thread) = (std::process::id(), thread::current().id());
+    let name = |what| writable.join(format!("aegis-sandbox-{process}-{thread:?}-{what}"));
+    let (file, directory) = (name("file"), name("directory"));
+    let written = File::create_new(&file).map(drop);
+    if written.is_ok() {
+        drop(fs::remove_file(&file));
+    }
+    let made = fs::create_dir(&directory);
+    if made.is_ok() {
+        drop(fs::remove_dir(&directory));
+    }
     vec![
-        walls.tried(
-            "write a file",
-            &[Wall::Files],
-            File::create(writable.join("aegis-sandbox")).map(drop),
-        ),
-        walls.tried(
-            "make a directory",
-            &[Wall::Files, Wall::Calls],
-            fs::create_dir(writable.join("aegis-sandbox")),
-        ),
+        walls.tried("write a file", &[Wall::Files], written),
+        walls.tried("make a directory", &[Wall::Files, Wall::Calls], made),
         walls.tried(
             "remove a file",
             &[Wall::Calls],
             // That is not there: the call is denied before its name is looked at.
-            fs::remove_file(writable.join("aegis-sandbox-absent")),
+            fs::remove_file(name("absent")),
         ),
         walls.tried(
             "read a file that the configuration does not name",

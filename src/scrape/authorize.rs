@@ -11,14 +11,11 @@ use crate::service::ServiceName;
 /// Decides one request.
 ///
 /// # Errors
-/// [`Refusal::NotGranted`]; [`Refusal::Expired`] if the leaf has expired since the handshake.
+/// [`Refusal::NotGranted`].
 pub(super) fn authorize(
     presented: &Presented,
     service: ServiceName,
     policy: &Policy,
 ) -> Result<Permit, Refusal> {
-    if presented.has_expired() {
-        return Err(Refusal::Expired);
-    }
     policy.authorize(&presented.peer, &presented.identity, service)
 }

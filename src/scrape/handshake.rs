@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
@@ -32,12 +32,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::admit::{Admitted, Slot};
 use crate::config::{self, ExpiredCrls, Fault, Limits, TlsVersion};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, seconds_until};
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
-use verify::RequireClientAuth;
+use verify::{RequireClientAuth, soonest_not_after};
 use wire::LINGER;
 pub use wire::Wire;
 
@@ -65,6 +65,8 @@ pub(super) struct Presented {
     pub(super) peer: Peer,
     pub(super) identity: Identity,
     chain: Vec<CertificateDer<'static>>,
+    /// When the first certificate of the chain runs out, in seconds since the Unix epoch.
+    not_after: i64,
 }
 
 /// How TLS is spoken: the part of the gate that handshakes are made by.
@@ -236,11 +238,12 @@ fn is_known(peer: &Peer, identity: &Identity, policy: &Policy) -> Result<(), Ref
 impl Presented {
     /// Reads the identity of a chain that was verified.
     fn by(peer: Peer, chain: Vec<CertificateDer<'static>>) -> Result<Self, Refused> {
-        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
+        let (leaf, above) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let identity =
             Identity::from_leaf(leaf).map_err(|error| Refused::new(Refusal::Untrusted, error))?;
         Ok(Self {
             peer,
+            not_after: identity.not_after().min(soonest_not_after(above)),
             identity,
             chain,
         })
@@ -250,12 +253,9 @@ impl Presented {
         is_known(&self.peer, &self.identity, policy)
     }
 
-    /// Whether the leaf has expired since the handshake.
+    /// Whether a certificate of the chain has run out since the handshake.
     pub(super) fn has_expired(&self) -> bool {
-        // Before 1970 nothing is valid; a clock that says so is refused as well.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(i64::MAX, |now| now.as_secs().cast_signed());
-        self.identity.has_expired(now)
+        seconds_until(self.not_after) < 0
     }
 }
 

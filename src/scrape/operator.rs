@@ -12,7 +12,7 @@ use super::route::{
     self, Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted, WantedByOperator,
 };
 use crate::gate::Endpoint;
-use crate::refusal::{Refusal, Refused};
+use crate::refusal::{Refusal, Refused, SeenAs};
 use crate::service::ServiceName;
 use crate::view::Shown;
 use crate::views::{self, Viewer};
@@ -27,9 +27,10 @@ pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
         let limits = &gate.limits;
         let idle_until = Instant::now() + limits.head_timeout;
         let asked = match heads.next(&mut stream, idle_until, limits).await {
-            Ok(NextHead::Head(head)) => route::route_for_operator(&head, limits),
+            Ok(NextHead::Head(head)) => route::route_for_operator(&head, limits)
+                .map_err(|refused| (refused, AnswerWith::to_unread(&head))),
             Ok(NextHead::Over) => return,
-            Err(refused) => Err(refused),
+            Err(refused) => Err((refused, AnswerWith::Body)),
         };
         let (answered, afterwards) = match asked {
             Ok(asked) => {
@@ -39,10 +40,23 @@ pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
                 let answered = respond::own(&mut stream, shown, with, limits).await;
                 (answered.is_ok(), afterwards)
             }
-            Err(Refused { refusal, .. }) => {
-                let with = (AnswerWith::Body, Afterwards::Close);
-                let refusing = respond::refuse(&mut stream, refusal, Reveal::Nothing, with, limits);
-                (refusing.await.is_ok(), Afterwards::Close)
+            Err((Refused { refusal, .. }, answer)) => {
+                let with = (answer, Afterwards::Close);
+                // What is there for a scraper is not what is here.
+                let answered = match refusal.seen_as() {
+                    SeenAs::Status(status)
+                        if matches!(refusal, Refusal::Method | Refusal::Target) =>
+                    {
+                        let shown = Shown::line(status, WHAT_IS_HERE);
+                        respond::own(&mut stream, shown, with, limits).await.is_ok()
+                    }
+                    SeenAs::Status(_) | SeenAs::Closed => {
+                        let refusing =
+                            respond::refuse(&mut stream, refusal, Reveal::Nothing, with, limits);
+                        refusing.await.is_ok()
+                    }
+                };
+                (answered, Afterwards::Close)
             }
         };
         if !answered || afterwards == Afterwards::Close {
@@ -50,6 +64,9 @@ pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
         }
     }
 }
+
+const WHAT_IS_HERE: &str =
+    "here are GET /, /metrics, /-/sd, /-/healthy, /-/ready, and POST /-/reload, /-/forget/NAME";
 
 async fn done(asked: &Asked<WantedByOperator>, endpoint: &Endpoint) -> Shown {
     let accept = asked.accept.as_deref();
@@ -60,10 +77,9 @@ async fn done(asked: &Asked<WantedByOperator>, endpoint: &Endpoint) -> Shown {
         WantedByOperator::Seen(Wanted::Service(service)) if service.is_reserved() => {
             endpoint.own_metrics(accept)
         }
-        WantedByOperator::Seen(Wanted::Service(_)) => Shown::line(
-            404,
-            "no service is scraped here; here are /, /metrics, /-/sd, /-/healthy, /-/ready",
-        ),
+        WantedByOperator::Seen(Wanted::Service(_)) => {
+            Shown::line(404, &format!("no service is scraped here; {WHAT_IS_HERE}"))
+        }
         WantedByOperator::Reload => reload(endpoint).await,
         WantedByOperator::Forget(service) => forget(service, endpoint),
     }
@@ -77,6 +93,7 @@ async fn reload(endpoint: &Endpoint) -> Shown {
             let kept = "not reloaded: the configuration before stays in force";
             Shown::line(500, &format!("{kept}\n{faults}"))
         }
+        None if endpoint.is_draining() => Shown::line(503, "not reloaded: aegis is stopping"),
         None => Shown::line(503, "others wait for a reload already; try again"),
     }
 }

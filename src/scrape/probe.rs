@@ -7,8 +7,8 @@ use tokio::io::{duplex, join, sink};
 use tokio::time::Instant;
 
 use super::respond::{Scraper, ServiceRequest};
+use super::route::time_for;
 use super::route::{Afterwards, AnswerWith, Asked, Heads, Wanted};
-use super::time_for;
 use super::upstream::Upstream;
 use crate::config::Limits;
 use crate::refusal::Refused;

@@ -51,13 +51,31 @@ impl Endpoint {
         self.metrics.client_connected(identity.not_after())
     }
 
-    /// Notes a connection that is closed because another gate admits it no longer.
-    pub(super) fn turn_out(&self, presented: &Presented, refused: &Refused) {
+    /// Notes a connection that is closed because it is admitted no longer, and with it the scrape
+    /// that was in flight, if any.
+    pub(super) fn turn_out(
+        &self,
+        presented: &Presented,
+        in_flight: Option<(&ServiceName, Duration)>,
+        refused: &Refused,
+    ) {
         let Refused { refusal, detail } = refused;
         self.metrics.connection_refused(*refusal);
+        let service = in_flight.map(|(service, duration)| {
+            if self.is_counted(service) {
+                self.metrics.failed(service, *refusal, duration);
+                self.outcomes.failed(service, duration, refused);
+            }
+            display(service)
+        });
         let Presented { peer, identity, .. } = presented;
         let (stage, reason) = (display(refusal.stage().name()), display(refusal.reason()));
-        info!(%peer, identity = identity.shown(), serial = %identity.serial(), stage, reason, detail, "no longer admitted: {refusal}");
+        info!(%peer, identity = identity.shown(), serial = %identity.serial(), service, stage, reason, detail, "no longer admitted: {refusal}");
+    }
+
+    /// Whether a service has metrics: a name that no service ever had must not become a label.
+    fn is_counted(&self, service: &ServiceName) -> bool {
+        service.is_reserved() || self.gate().upstream.knows(service)
     }
 
     pub(super) fn note_refused(
@@ -95,8 +113,10 @@ impl Endpoint {
             service,
             duration,
         } = scraped;
-        self.metrics.scraped(service, *duration, bytes);
-        self.outcomes.scraped(service, *duration, bytes);
+        if self.is_counted(service) {
+            self.metrics.scraped(service, *duration, bytes);
+            self.outcomes.scraped(service, *duration, bytes);
+        }
         let duration_ms = milliseconds(*duration);
         let (peer, serial) = (&presented.peer, presented.identity.serial());
         info!(%peer, identity, %serial, %entry, %service, bytes, duration_ms, "scraped");
@@ -115,8 +135,7 @@ impl Endpoint {
             service,
             duration,
         } = scraped;
-        // A name that no service ever had must not become a label.
-        if self.gate().upstream.knows(service) {
+        if self.is_counted(service) {
             self.metrics.failed(service, *refusal, *duration);
             self.outcomes.failed(service, *duration, refused);
         } else {

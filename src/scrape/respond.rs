@@ -206,7 +206,7 @@ pub(super) async fn refuse(
     write(stream, answer, limits).await
 }
 
-/// Answers with something of aegis's own, and says how many bytes it has.
+/// Answers with something of aegis's own, and says how many bytes its body had.
 ///
 /// # Errors
 /// The scraper does not take it.
@@ -223,21 +223,23 @@ pub(super) async fn own(
         browsers,
         text,
     } = shown;
-    let size = text.len();
+    let length = text.len();
     let phrase = phrase(status);
     let mut answer = format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n{NOT_KEPT}"
+        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
     if let Some(policy) = browsers {
         answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }
     answer.push_str(end_of_head(afterwards));
+    let mut size = 0;
     if body == AnswerWith::Body {
         answer.push_str(&text);
+        size = length as u64;
     }
     let written = write(stream, answer, limits).await;
     written.map_err(Failed::seen)?;
-    Ok(size as u64)
+    Ok(size)
 }
 
 /// Writes a short answer of aegis's own.

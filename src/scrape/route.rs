@@ -38,6 +38,16 @@ pub(super) enum Wanted {
     View(View),
 }
 
+impl Wanted {
+    /// The service that is to be scraped.
+    pub(super) fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Service(service) => Some(service),
+            Self::View(_) => None,
+        }
+    }
+}
+
 /// What a request on the admin socket is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WantedByOperator {
@@ -176,6 +186,20 @@ fn deed(raw: &str) -> Result<WantedByOperator, Refused> {
     let service = service.parse();
     let service = service.map_err(|_| Refused::new(Refusal::Target, raw))?;
     Ok(WantedByOperator::Forget(service))
+}
+
+/// How long a scrape may take.
+///
+/// The scraper's own timeout less an offset, so that it still hears the reason; for very short
+/// ones half of it. The service's setting bounds it, and stands in for it.
+pub(super) fn time_for(asked: Option<Duration>, service: &Service, limits: &Limits) -> Duration {
+    let Some(asked) = asked else {
+        return service.timeout.unwrap_or(limits.scrape_timeout);
+    };
+    let usable = asked.saturating_sub(limits.timeout_offset).max(asked / 2);
+    service
+        .timeout
+        .map_or(usable, |longest| usable.min(longest))
 }
 
 /// Writes the target that is asked of a service: its path, and a query of only the parameters

@@ -31,7 +31,7 @@ pub struct Upstream {
     directories: usize,
     named: BTreeMap<ServiceName, Named>,
     unnamed: Service,
-    seen: Arc<Mutex<HashSet<ServiceName>>>,
+    seen: Mutex<HashSet<ServiceName>>,
     running: Arc<Running>,
 }
 
@@ -60,10 +60,15 @@ impl Upstream {
         }
         let socket_dir = Directory::at(value);
         let present = socket_dir.services().map_err(|error| {
-            fault(format!(
-                "{} cannot be opened: {error}; create the directory, or name another",
-                value.display()
-            ))
+            // By its mode, or by the sandbox, which leaves what was named at the start.
+            let remedy = match error.kind() == io::ErrorKind::PermissionDenied {
+                true => {
+                    "let aegis's user list it; one that was not named at the start takes a restart"
+                }
+                false => "create the directory, or name another",
+            };
+            let directory = value.display();
+            fault(format!("{directory} cannot be opened: {error}; {remedy}"))
         })?;
         // One descriptor for each directory, however many services have their sockets there.
         let mut directories = BTreeMap::new();
@@ -90,9 +95,12 @@ impl Upstream {
             directories: directories.len() + 1,
             named,
             unnamed: Service::unnamed(&config.limits),
-            seen: before
-                .map(|before| Arc::clone(&before.seen))
-                .unwrap_or_default(),
+            // A copy: what comes to nothing leaves nothing behind in the gate that stays.
+            seen: Mutex::new(
+                before
+                    .map(|before| before.seen().clone())
+                    .unwrap_or_default(),
+            ),
             running: before
                 .map(|before| Arc::clone(&before.running))
                 .unwrap_or_default(),

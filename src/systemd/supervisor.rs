@@ -234,7 +234,7 @@ fn counted(count: i64, thing: &str) -> String {
     }
 }
 
-/// Beats between two signs of life that may be given up: half of them must be in time.
+/// Beats in the time that the watchdog gives: of those before each sign of life, one must have come.
 const BEATS: u32 = 8;
 /// A status is for people.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

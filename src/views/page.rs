@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::status::{ServiceStatus, State, Status, Who, moment, seconds_to, time};
-use crate::credentials::Expiry;
+use super::status::{ServiceStatus, State, Status, Who, moment, time};
+use crate::credentials::{Expiry, seconds_until};
 use crate::outcomes::{Ended, Failure};
 use crate::view::Shown;
 
@@ -262,7 +262,7 @@ fn who(who: &Who) -> Markup {
         } => html! {
             dl {
                 dt { "Certificate" } dd { code { (identity) } }
-                dt { "It runs out" } dd { (on(*not_after)) " " span.quiet { "(" (left(seconds_to(*not_after))) ")" } }
+                dt { "It runs out" } dd { (on(*not_after)) " " span.quiet { "(" (left(seconds_until(*not_after))) ")" } }
                 dt { "Address" } dd { code { (address) } }
                 dt { "Admitted by" } dd { @for entry in entries { p { code { (entry) } } } }
             }

@@ -203,7 +203,7 @@ impl ServiceStatus {
         json!({
             "name": self.service.as_str(),
             "path": format!("/{}", self.service),
-            "socket": self.socket,
+            "socket": self.socket.display().to_string(),
             "state": self.state.word(),
             "problem": match self.state {
                 State::Failing(problem) => refusal(problem),
@@ -236,13 +236,6 @@ pub(super) fn time(seconds: i64) -> String {
 pub(super) fn moment(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     time(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// From now to such a time.
-pub(super) fn seconds_to(seconds: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| now.as_secs().cast_signed());
-    seconds.saturating_sub(now)
 }
 
 /// The end of the year 9999.

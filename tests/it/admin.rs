@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::harness::aegis::command;
 use crate::harness::service::until_closed;
-use crate::harness::{World, answer, operator};
+use crate::harness::{Service, World, answer, operator};
 
 fn world() -> (World, PathBuf) {
     let mut world = World::new();
@@ -56,6 +56,8 @@ fn the_operator_is_answered_without_a_certificate_and_sees_everything() {
             "{method} {target}"
         );
     }
+    let slip = operator::ask(&socket, "GET", "/-/reload", "").text();
+    assert!(slip.contains("POST /-/reload"), "{slip}");
     let body = "Content-Length: 3\r\n";
     assert_eq!(
         operator::ask(&socket, "POST", "/-/reload", body).status,
@@ -132,6 +134,28 @@ fn health_exits_by_what_a_running_aegis_says() {
         said.contains(&format!("{} does not answer: ", socket.display())),
         "{said}"
     );
+}
+
+#[test]
+fn while_it_drains_the_operator_is_told_so() {
+    let (world, socket) = world();
+    let service = Service::with(&world.socket("held"), until_closed);
+    let mut aegis = world.start();
+    let mut busy = world.prometheus(&aegis).connect().unwrap();
+    busy.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    service.asked(1);
+    aegis.signal(Signal::TERM);
+    aegis.logged(&["draining"]);
+    assert_eq!(health(&world, &[]).status.code(), Some(0));
+    let said = health(&world, &["--ready"]).stderr;
+    assert_eq!(
+        String::from_utf8(said).unwrap(),
+        "aegis: not ready: it is stopping\n"
+    );
+    let reload = operator::ask(&socket, "POST", "/-/reload", "");
+    assert_eq!(reload.text(), "not reloaded: aegis is stopping\n");
+    drop(busy);
+    aegis.ended();
 }
 
 #[test]

@@ -132,7 +132,16 @@ fn warnings_are_no_failure_unless_strict() {
     assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
     world.settings.allow = allow(r#""0.0.0.0/0""#, r#""*""#, r#""*""#);
     assert_eq!(check(&world, &[]).status.code(), Some(0));
-    assert_eq!(check(&world, &["--strict"]).status.code(), Some(78));
+    let strict = check(&world, &["--strict"]);
+    assert_eq!(strict.status.code(), Some(78));
+    let said = String::from_utf8(strict.stdout).unwrap();
+    assert!(
+        said.contains("\nnot ok: ") && !said.contains("\nok: "),
+        "{said}"
+    );
+    let report = check(&world, &["--strict", "--format", "json"]).stdout;
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["ok"], false);
 }
 
 #[test]

@@ -86,6 +86,18 @@ fn another_status_than_200_is_a_failed_scrape_and_its_body_stays_inside() {
 }
 
 #[test]
+fn of_another_status_without_a_length_the_status_is_named() {
+    let stage = stage("");
+    for answer in [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n",
+        "HTTP/1.0 500 Oops\r\n\r\nsecret",
+    ] {
+        stage.fails(says(answer), 502, "status");
+    }
+}
+
+#[test]
 fn a_redirect_is_a_failed_scrape() {
     let stage = stage("");
     let redirect =

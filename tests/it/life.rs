@@ -124,21 +124,23 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn a_connection_takes_no_request_beyond_its_age() {
     let mut world = World::new();
-    world.settings.limits = r#"connection_age = "300ms""#.to_owned();
+    world.settings.limits = r#"connection_age = "3s""#.to_owned();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
     until_refused(&mut connection);
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }
 
-/// Scrapes until the connection takes no more.
-fn until_refused(connection: &mut Connection) {
+/// Scrapes until the connection takes no more, and is closed.
+pub fn until_refused(connection: &mut Connection) {
     let deadline = Instant::now() + PATIENCE;
     while let Ok(answer) = connection.get("/node") {
         assert_eq!(answer.status, 200);
         assert!(Instant::now() < deadline, "it was never refused");
     }
+    assert!(connection.is_closed());
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(8);
     let certificate = world
         .pki
         .client_with(|params| params.not_after = soon.into());
@@ -157,6 +159,23 @@ fn a_leaf_that_expires_is_refused_from_then_on_its_open_connection_too() {
     until_refused(&mut connection);
     aegis.refused("handshake", "expired");
     assert!(views.get("/-/sd").is_err());
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+}
+
+#[test]
+fn an_intermediate_that_expires_ends_the_open_connections_of_whom_it_vouched_for() {
+    let world = World::new();
+    let _service = world.service("node", answer("up 1\n"));
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(8);
+    let between = world
+        .pki
+        .intermediate_with(|params| params.not_after = soon.into());
+    let certificate = between.client().with_chain([between.ca_der()]);
+    let aegis = world.start();
+    let mut connection = world.scraper(&aegis, Some(&certificate)).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    until_refused(&mut connection);
+    aegis.refused("handshake", "expired");
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
 }
 

@@ -93,6 +93,18 @@ fn what_runs_out_what_is_there_and_the_process_are_told() {
 }
 
 #[test]
+fn of_a_scrape_for_the_head_alone_no_byte_is_counted() {
+    let world = World::new();
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    assert_eq!(connection.ask("HEAD", "/metrics", "").unwrap().status, 200);
+    let text = connection.get("/metrics").unwrap().text();
+    let of = |what: &str| value(&text, &format!("{what}{{service=\"metrics\"}}"));
+    assert_eq!(of("aegis_scrapes_total"), Some(1.0));
+    assert_eq!(of("aegis_scrape_response_bytes_total"), Some(0.0));
+}
+
+#[test]
 fn without_a_crl_there_is_no_time_of_the_next() {
     let world = World::new();
     let aegis = world.start();

@@ -161,8 +161,12 @@ fn a_scrape_in_flight_that_nothing_admits_any_more_is_cut_soon_and_visibly() {
     stage.reload();
     let cut = stage.prometheus.answer(false).unwrap_err();
     assert_eq!(cut.kind(), std::io::ErrorKind::UnexpectedEof, "{cut}");
-    stage.aegis.refused("handshake", "identity");
-    assert_eq!(stage.other.get("/node").unwrap().status, 200);
+    let line = stage.aegis.refused("handshake", "identity");
+    assert!(line.contains("service=hung"), "{line}");
+    let failed =
+        r#"aegis_scrape_failures_total{service="hung",stage="handshake",reason="identity"} 1"#;
+    let metrics = stage.other.get("/metrics").unwrap().text();
+    assert!(metrics.contains(failed), "{metrics}");
 }
 
 /// The serial number of the certificate that aegis shows to a new connection.
@@ -250,9 +254,32 @@ fn what_failed_is_tried_again_though_no_file_has_changed() {
 fn what_only_a_restart_can_change_is_said_so() {
     let mut stage = stage();
     stage.world.settings.listen = r#"["127.0.0.1:0", "[::1]:0"]"#.to_owned();
+    let warning = &["WARN", "change only by a restart"];
     stage.reload();
-    stage.aegis.logged(&["WARN", "change only by a restart"]);
+    stage.aegis.logged(warning);
     assert_eq!(stage.prometheus.get("/node").unwrap().status, 200);
+    // What runs is named again.
+    stage.world.settings.listen = r#"["127.0.0.1:0"]"#.to_owned();
+    stage.reload();
+    assert_eq!(stage.aegis.times(warning), 1);
+}
+
+#[test]
+fn a_directory_that_was_never_in_force_leaves_no_service_behind() {
+    let mut stage = stage();
+    let elsewhere = stage.world.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let _stray = Service::answering(&elsewhere.join("stray.sock"), answer("up 1\n").into());
+    let good = fs::read_to_string(stage.world.path("aegis.toml")).unwrap();
+    let bad = good.replace("\"services\"", "\"elsewhere\"");
+    let bad = bad.replace("\"server.key\"", "\"absent.key\"");
+    fs::write(stage.world.path("aegis.toml"), bad).unwrap();
+    stage.aegis.signal(Signal::HUP);
+    stage.aegis.logged(&["not reloaded", "absent.key"]);
+    fs::write(stage.world.path("aegis.toml"), good).unwrap();
+    stage.aegis.logged(RELOADED);
+    let told = stage.prometheus.get("/-/sd").unwrap().text();
+    assert!(told.contains("/node") && !told.contains("stray"), "{told}");
 }
 
 #[test]

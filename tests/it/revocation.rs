@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::handshake::stage;
 use crate::harness::{World, answer};
+use crate::life::until_refused;
 
 #[test]
 fn a_revoked_certificate_is_refused_and_others_of_the_same_ca_are_not() {
@@ -37,6 +38,21 @@ fn an_expired_crl_vouches_for_nobody() {
     std::fs::write(world.path("crl.pem"), crl).unwrap();
     let stage = stage(world);
     stage.refuses(Some(&good), "revoked");
+}
+
+#[test]
+fn a_crl_that_runs_out_ends_the_open_connections_of_whom_it_vouched_for() {
+    let mut world = World::new();
+    world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+    let _service = world.service("node", answer("up 1\n"));
+    let (good, bad) = (world.pki.client(), world.pki.client());
+    let soon = Duration::from_secs(3600 + 8);
+    std::fs::write(world.path("crl.pem"), world.pki.crl_revoking(&bad, soon)).unwrap();
+    let aegis = world.start();
+    let mut connection = world.scraper(&aegis, Some(&good)).connect().unwrap();
+    assert_eq!(connection.get("/node").unwrap().status, 200);
+    until_refused(&mut connection);
+    aegis.refused("handshake", "revoked");
 }
 
 #[test]

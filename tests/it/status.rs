@@ -1,8 +1,12 @@
 //! The page for people, and its JSON: all that one may know, and nothing else.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+
 use serde_json::Value;
 
-use crate::harness::{Answer, Connection, World, allow, answer, operator};
+use crate::harness::{Aegis, Answer, Connection, World, allow, answer, operator};
 
 const AS_JSON: &str = "Accept: application/json\r\n";
 
@@ -110,6 +114,19 @@ fn a_service_whose_socket_returned_is_neither_failing_nor_up() {
     assert_eq!(seen_by(&mut connection)["services"][0]["state"], "returned");
     assert_eq!(connection.get("/node").unwrap().status, 200);
     assert_eq!(seen_by(&mut connection)["services"][0]["state"], "up");
+}
+
+#[test]
+fn a_folder_of_any_name_can_be_shown() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    world.write_config();
+    let folder = world.folder.path().join(OsStr::from_bytes(b"caf\xe9"));
+    symlink(world.folder.path(), &folder).unwrap();
+    let aegis = Aegis::start(&folder.join("aegis.toml"), &[]);
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    let shown = seen_by(&mut connection)["services"][0]["socket"].to_string();
+    assert!(shown.contains("caf\u{fffd}/services/node.sock"), "{shown}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["config", "gate", "refusal", "run"]),
-    ("cli/health", &["config", "run", "view"]),
+    ("cli/health", &["admin", "config", "run", "view"]),
     ("cli/check", &["config", "gate", "run", "sandbox"]),
     ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (

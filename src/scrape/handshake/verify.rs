@@ -104,6 +104,17 @@ impl ClientCertVerifier for RequireClientAuth {
     }
 }
 
+/// When the first of some certificates runs out, in seconds since the Unix epoch: long ago if one
+/// cannot be read.
+pub(super) fn soonest_not_after(certificates: &[CertificateDer<'_>]) -> i64 {
+    let each = certificates.iter().map(|certificate| {
+        parse_x509_certificate(certificate).map_or(i64::MIN, |(_, certificate)| {
+            certificate.validity().not_after.timestamp()
+        })
+    });
+    each.min().unwrap_or(i64::MAX)
+}
+
 /// Chains have one or two; each more multiplies what a stranger can make us compute.
 const MOST_INTERMEDIATES: usize = 4;
 

@@ -96,6 +96,12 @@ impl Answer {
             .until(sender.send_request(request.written()?))
             .await;
         let (head, body) = response.map_err(|error| refused(&error))?.into_parts();
+        // Before its length: what is wrong with it is that. A redirect too: Prometheus would follow
+        // it, with its certificate.
+        if head.status != StatusCode::OK {
+            let detail = format_args!("status {}", head.status.as_u16());
+            return Err(Refused::new(Refusal::Status, detail));
+        }
         let framing = framing(&head.headers)?;
         Ok(Self {
             head: Response::from_parts(head, ()),
@@ -109,14 +115,6 @@ impl Answer {
 
     /// Applies the rules of an answer's head.
     pub(super) fn check(&self, max_body: u64) -> Result<AnswerHead, Refused> {
-        let status = self.head.status();
-        // A redirect too: Prometheus would follow it, with its certificate.
-        if status != StatusCode::OK {
-            return Err(Refused::new(
-                Refusal::Status,
-                format_args!("status {}", status.as_u16()),
-            ));
-        }
         let content_type = single(self.head.headers(), &CONTENT_TYPE)?;
         let content_encoding = single(self.head.headers(), &CONTENT_ENCODING)?;
         if let Some(content_type) = content_type.as_deref().filter(|text| !is_metrics(text)) {

@@ -162,6 +162,10 @@ impl Socket {
                 format_args!("it is a {kind:?}"),
             ));
         }
+        // Its service took it away in between.
+        if found.st_nlink == 0 {
+            return Err(Refusal::Missing.into());
+        }
         // A second link to the same socket may be the one that was meant to be reachable.
         if found.st_nlink != 1 {
             let detail = format_args!("it has {} hard links", found.st_nlink);

@@ -225,9 +225,14 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Whether the other side has closed and nothing more was said.
+    /// Whether the other side closes and says nothing more; one that is silent has not closed.
     pub fn is_closed(&mut self) -> bool {
-        self.read.is_empty() && !matches!(self.more(), Ok(1..))
+        let silent = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        self.read.is_empty()
+            && match self.more() {
+                Ok(size) => size == 0,
+                Err(error) => !silent.contains(&error.kind()),
+            }
     }
 
     fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
