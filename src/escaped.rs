@@ -37,6 +37,7 @@ mod tests {
         assert_eq!(shown(b"/\x1b[31m\n\"\\"), "/\\x1b[31m\\x0a\\\"\\\\");
         assert_eq!(shown("/n\u{f6}".as_bytes()), "/n\\xc3\\xb6");
         assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(256)));
+        assert_eq!(shown(&[b'a'; 256]), "a".repeat(256));
     }
 
     /// What was escaped, from what is shown.

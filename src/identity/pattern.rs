@@ -129,7 +129,7 @@ fn uri(text: &str) -> Result<IdentityPattern, InvalidIdentityPattern> {
         None => Ok(IdentityPattern::Exact(Name::Uri(text.to_owned()))),
         // Without the slash, spiffe://example.org* would take in example.org.attacker.net;
         // with no authority before it, every trust domain there is.
-        Some(prefix) if prefix.ends_with('/') && rest.len() > authority.len() + 1 => {
+        Some(prefix) if prefix.ends_with('/') && rest != authority => {
             Ok(IdentityPattern::UriPrefix(prefix.to_owned()))
         }
         Some(_) => Err(InvalidIdentityPattern::Uri),

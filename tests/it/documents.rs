@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::harness::aegis::{command, run};
-use crate::harness::{Aegis, Scraper, World, answer};
+use crate::harness::{Aegis, Scraper, World, answer, not_tested};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -234,7 +234,7 @@ fn every_test_of_hostile_peers_stands_in_the_security_model() {
 fn has_openssl() -> bool {
     let found = Command::new("openssl").arg("version").output().is_ok();
     if !found {
-        eprintln!("not tested: there is no openssl on this machine");
+        not_tested("there is no openssl on this machine");
     }
     found
 }

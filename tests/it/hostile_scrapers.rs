@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 
 use crate::harness::operator::ask;
 use crate::harness::scraper::{client_config, connect, connect_from};
-use crate::harness::{Aegis, PROMETHEUS, Service, World, allow, answer, wait_until};
+use crate::harness::{Aegis, PROMETHEUS, Service, World, allow, answer, not_tested, wait_until};
 
 struct Stage {
     world: World,
@@ -249,7 +249,7 @@ fn nothing_is_negotiated_anew_on_a_connection() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut asked) = asked else {
-        eprintln!("not tested: there is no openssl on this machine");
+        not_tested("there is no openssl on this machine");
         return;
     };
     // `R` on a line of its own, once the first handshake is done.

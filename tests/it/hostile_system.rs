@@ -14,7 +14,7 @@ use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 
 use crate::harness::aegis::command;
 use crate::harness::operator::ask;
-use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, wait_until};
+use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, not_tested, wait_until};
 
 /// Does something where these system calls fail in this way, as on a kernel that lacks them.
 fn where_calls_fail<T: Send + 'static>(
@@ -324,7 +324,7 @@ fn without_proc_it_does_not_start_and_says_why() {
     serve.arg(config);
     let (code, said) = ended(serve);
     if said.contains("unshare") || said.contains("mount: ") {
-        eprintln!("not tested: /proc cannot be hidden here: {said}");
+        not_tested(&format!("/proc cannot be hidden here: {said}"));
         return;
     }
     assert_eq!(code, Some(78), "{said}");

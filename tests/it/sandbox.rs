@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use crate::harness::aegis::command;
-use crate::harness::{World, answer};
+use crate::harness::{World, answer, not_tested};
 
 fn sandbox(world: &World) -> Output {
     let mut sandbox = command();
@@ -19,7 +19,7 @@ fn has_landlock() -> bool {
     let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
     let is_there = !said.contains("the sandbox has no");
     if !is_there {
-        eprintln!("tested less: this kernel lacks a part of the sandbox");
+        not_tested("this kernel lacks a part of the sandbox");
     }
     is_there
 }

@@ -6,6 +6,7 @@
 mod listed;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -111,19 +112,25 @@ struct Case {
     crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing else tells that it was not run"
-)]
 fn cases() -> Option<Vec<Case>> {
-    let shared = env::var_os("AEGIS_SHARED").map_or_else(
+    let named = env::var_os("AEGIS_SHARED");
+    let must_be_there = named.is_some();
+    let shared = named.map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
         PathBuf::from,
     );
     let file = shared.join("data/x509-limbo-208.json");
-    let Ok(text) = fs::read(&file) else {
-        eprintln!("NOT RUN: there is no {}", file.display());
-        return None;
+    let text = match fs::read(&file) {
+        Err(_) if !must_be_there => {
+            // Of a test that passes, nothing is shown but what is written past the macros.
+            drop(writeln!(
+                io::stderr(),
+                "not tested: there is no {}",
+                file.display()
+            ));
+            return None;
+        }
+        text => text.unwrap(),
     };
     let all: Value = serde_json::from_slice(&text).unwrap();
     let cases = list(&all["testcases"], Case::read);

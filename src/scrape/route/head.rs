@@ -239,6 +239,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_head_may_be_as_large_as_its_bound_and_no_larger() {
+        let of_size = |size: usize| {
+            let (line, end) = ("GET /a HTTP/1.1\r\nX: ", "\r\n\r\n");
+            format!("{line}{}{end}", "x".repeat(size - line.len() - end.len()))
+        };
+        let most = Limits::default().request_head;
+        for piece in [1, 1000, usize::MAX] {
+            let (read, refused) = heads(of_size(most).as_bytes(), piece);
+            assert_eq!((read.len(), refused), (1, None), "{piece}");
+            for size in [most + 1, most + 500, 2 * most] {
+                let (read, refused) = heads(of_size(size).as_bytes(), piece);
+                let too_large = Some(Refusal::Header);
+                assert_eq!((read.len(), refused), (0, too_large), "{size}, {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_during_a_scrape_is_read_to_its_bound_and_no_further() {
+        let limits = Limits::default();
+        let gone = |size: usize, piece: usize| {
+            let sent = vec![b'x'; size];
+            let (mut pieces, mut heads) = (Pieces(&sent, piece), Heads::default());
+            let mut gone = std::pin::pin!(heads.until_gone(&mut pieces, &limits));
+            let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            gone.as_mut().poll(context).is_ready()
+        };
+        for piece in [1, 1000, usize::MAX] {
+            assert!(gone(0, piece));
+            assert!(gone(limits.request_head, piece), "{piece}");
+            assert!(!gone(10 * limits.request_head, piece), "{piece}");
+        }
+    }
+
     proptest! {
         #[test]
         fn heads_end_at_empty_lines_however_they_are_cut(

@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_is_taken_away_meanwhile_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let held = Directory::at(folder.path()).hold().unwrap();
+        let opened = open_beneath(&held, "node.sock").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let refused = Socket::check(opened).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::Missing);
+    }
+
+    #[test]
     fn a_directory_made_anew_is_the_one_that_counts() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("services");
