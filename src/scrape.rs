@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Limits;
@@ -125,6 +126,8 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
             }
         };
         match (outcome, afterwards) {
+            // Whoever has asked for more already must not keep the others from their turn.
+            (Connection::Whole, Afterwards::KeepAlive) if heads.has_begun() => yield_now().await,
             (Connection::Whole, Afterwards::KeepAlive) => {}
             (outcome, _) => return outcome,
         }

@@ -49,7 +49,12 @@ fn matches(pattern: &str, name: &str) -> bool {
         return !label.is_empty() && !label.contains('.');
     }
     match pattern.strip_suffix('*') {
-        Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+        Some(prefix) => {
+            let path = name.strip_prefix(prefix).unwrap_or_default();
+            let leads_up = format!("/{path}/").contains("/../") || format!("/{path}/").contains("/./");
+            let is_strange = |at: char| !at.is_ascii_graphic() || "%?#".contains(at);
+            !path.is_empty() && !leads_up && !path.contains(is_strange)
+        }
         None => false,
     }
 }

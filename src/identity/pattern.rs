@@ -46,9 +46,9 @@ impl IdentityPattern {
             (Self::DnsWildcard(suffix), Name::Dns(name)) => {
                 name.strip_suffix(suffix.as_str()).is_some_and(is_dns_label)
             }
-            (Self::UriPrefix(prefix), Name::Uri(uri)) => uri
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| !rest.is_empty()),
+            (Self::UriPrefix(prefix), Name::Uri(uri)) => {
+                uri.strip_prefix(prefix.as_str()).is_some_and(is_plain_path)
+            }
             (
                 Self::Any | Self::Key(_) | Self::DnsWildcard(_) | Self::UriPrefix(_),
                 Name::Dns(_) | Name::Email(_) | Name::Ip(_) | Name::Uri(_),
@@ -134,6 +134,17 @@ fn uri(text: &str) -> Result<IdentityPattern, InvalidIdentityPattern> {
         }
         Some(_) => Err(InvalidIdentityPattern::Uri),
     }
+}
+
+/// Whether a path lies where it seems to lie: no segment that leads up, nothing encoded, no query,
+/// no fragment. A SPIFFE ID has none of them either.
+fn is_plain_path(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#');
+    !path.is_empty()
+        && path.bytes().all(is_plain)
+        && path
+            .split('/')
+            .all(|segment| !matches!(segment, "." | ".."))
 }
 
 /// Whether a text is visible ASCII without `*`, which stands for nothing but itself nowhere.
@@ -231,6 +242,13 @@ mod tests {
             ("spiffe://e.org/p", uri_name("spiffe://e.org/p/q"), false),
             ("spiffe://e.org/*", uri_name("spiffe://e.org/p/q"), true),
             ("spiffe://e.org/*", uri_name("spiffe://e.org/"), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/..b/."), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/..b/.c"), true),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/../b"), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/%2e%2e/b"), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/b?c"), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/b#c"), false),
+            ("uri:u://e.org/a/*", uri_name("u://e.org/a/b\n"), false),
             (
                 "spiffe://e.org/*",
                 uri_name("spiffe://e.org.evil.net/p"),

@@ -203,7 +203,7 @@ pub(super) async fn refuse(
     if body == AnswerWith::Body {
         answer.push_str(text);
     }
-    write(stream, answer, limits).await
+    write(stream, answer.as_bytes(), limits).await
 }
 
 /// Answers with something of aegis's own, and says how many bytes its body had.
@@ -232,24 +232,24 @@ pub(super) async fn own(
         answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }
     answer.push_str(end_of_head(afterwards));
-    let mut size = 0;
-    if body == AnswerWith::Body {
-        answer.push_str(&text);
-        size = length as u64;
-    }
-    let written = write(stream, answer, limits).await;
+    let text = match body {
+        AnswerWith::Body => text,
+        AnswerWith::HeadAlone => String::new(),
+    };
+    let size = text.len() as u64;
+    let written = write(stream, Bytes::from(answer).chain(Bytes::from(text)), limits).await;
     written.map_err(Failed::seen)?;
     Ok(size)
 }
 
-/// Writes a short answer of aegis's own.
+/// Writes a whole answer of aegis's own.
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
-    answer: String,
+    mut answer: impl Buf,
     limits: &Limits,
 ) -> Result<(), Refused> {
     let writing = async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all_buf(&mut answer).await?;
         stream.flush().await
     };
     match timeout(limits.stall_timeout, writing).await {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -105,9 +105,7 @@ impl Upstream {
                 .map(|before| Arc::clone(&before.running))
                 .unwrap_or_default(),
         };
-        present
-            .iter()
-            .for_each(|service| upstream.remember(service));
+        upstream.remember_all(&present);
         Ok(upstream)
     }
 
@@ -129,6 +127,13 @@ impl Upstream {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.unusable();
         warnings.extend(self.socket_dir.open_to_all());
+        for (service, named) in &self.named {
+            if let (Some((directory, _)), None) = (&named.elsewhere, named.settings.owner) {
+                let warning = directory.in_the_hands_of_others();
+                warnings
+                    .extend(warning.map(|warning| format!("services.{service}.socket: {warning}")));
+            }
+        }
         warnings
     }
 
@@ -195,6 +200,31 @@ impl Upstream {
         if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
             seen.insert(service.clone());
         }
+    }
+
+    /// Remembers what is there now. What vanished makes room for it, where there is too much.
+    fn remember_all(&self, there: &[ServiceName]) {
+        let mut seen = self.seen();
+        let fresh = there.iter().filter(|service| !seen.contains(*service));
+        if seen.len() + fresh.count() > REMEMBERED_SERVICES {
+            let there: HashSet<&ServiceName> = there.iter().collect();
+            seen.retain(|service| there.contains(service));
+        }
+        let room = REMEMBERED_SERVICES.saturating_sub(seen.len());
+        let fresh: Vec<_> = there
+            .iter()
+            .filter(|service| !seen.contains(*service))
+            .collect();
+        if fresh.len() > room {
+            TOO_MANY.call_once(|| {
+                tracing::warn!(
+                    sockets = there.len(),
+                    most = REMEMBERED_SERVICES,
+                    "too many sockets in the socket directory: not all are listed and counted"
+                );
+            });
+        }
+        seen.extend(fresh.into_iter().take(room).cloned());
     }
 }
 
@@ -278,7 +308,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// More sockets than any host has; a bound, should somebody try.
-const REMEMBERED_SERVICES: usize = 10_000;
+const REMEMBERED_SERVICES: usize = 1000;
+
+static TOO_MANY: Once = Once::new();
 
 /// The folder and the file name of a socket.
 fn split(socket: &Path) -> Option<(&Path, String)> {

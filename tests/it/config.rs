@@ -347,7 +347,10 @@ fn what_is_allowed_but_dangerous_is_a_warning() {
     let open = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(world.path("server.key"), open).unwrap();
     let open = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(world.path("services"), open).unwrap();
+    std::fs::set_permissions(world.path("services"), open.clone()).unwrap();
+    std::fs::create_dir_all(world.path("open/of-another")).unwrap();
+    std::fs::set_permissions(world.path("open"), open).unwrap();
+    world.settings.rest = "[services.x]\nsocket = \"open/of-another/x.sock\"\n".to_owned();
     let output = check(&world, &[]);
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
@@ -356,6 +359,7 @@ fn what_is_allowed_but_dangerous_is_a_warning() {
         "server.key: every user of this host can use",
         "metrics.sock: the name is that of",
         "services: every user of this host can put a socket here",
+        "services.x.socket: another user can have",
     ] {
         assert!(said.contains(warning), "no {warning:?} in\n{said}");
     }

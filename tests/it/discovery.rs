@@ -84,6 +84,26 @@ fn a_configured_service_is_always_listed_with_its_labels_and_the_advertised_name
 }
 
 #[test]
+fn whatever_has_vanished_makes_room_for_what_is_there() {
+    let world = World::new();
+    let aegis = world.start();
+    let junk: Vec<_> = (0..1000)
+        .map(|n| world.socket(&format!("junk{n}")))
+        .collect();
+    for file in &junk {
+        std::fs::write(file, "").unwrap();
+    }
+    let told = || world.prometheus(&aegis).get("/-/sd").text();
+    assert_eq!(told().matches("/junk").count(), 2 * 1000);
+    junk.iter()
+        .for_each(|file| std::fs::remove_file(file).unwrap());
+    assert_eq!(told().matches("/junk").count(), 2 * 1000);
+    let _late = world.service("late", answer("up 1\n"));
+    assert!(told().contains("/late"));
+    assert!(!told().contains("/junk"));
+}
+
+#[test]
 fn an_ipv4_scraper_of_a_dual_stack_listener_is_told_an_ipv4_address() {
     let mut world = World::new();
     world.settings.listen = r#"["[::]:0"]"#.to_owned();

@@ -1,4 +1,7 @@
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -78,6 +81,10 @@ async fn first_line(scraper: &mut DuplexStream) -> String {
     answer.lines().next().unwrap_or_default().to_owned()
 }
 
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Holds a whole answer, so that it is read at once.
 const ROOM: usize = 1024 * 1024;
@@ -105,6 +112,22 @@ async fn a_request_that_comes_together_with_another_gate_is_judged_by_that_one()
     };
     let (ended, ()) = tokio::join!(rehearsal.connection(stream), asking);
     assert_eq!(ended, Ended::Closed);
+}
+
+#[tokio::test]
+async fn of_requests_that_come_together_one_is_answered_at_a_turn() {
+    let (_folder, mut rehearsal) = rehearsal();
+    let (mut scraper, stream) = duplex(ROOM);
+    scraper.write_all(&REQUEST.repeat(3)).await.unwrap();
+    let mut serving = pin!(rehearsal.connection(stream));
+    for _ in 0..3 {
+        let mut answers = vec![0; ROOM];
+        assert!(poll_once(serving.as_mut()).await.is_pending());
+        let count = scraper.read(&mut answers).await.unwrap();
+        let answers = String::from_utf8_lossy(&answers[..count]);
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1);
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -69,6 +69,11 @@ impl Heads {
 }
 
 impl Heads {
+    /// Whether a part of another head has come already.
+    pub(in crate::scrape) fn has_begun(&self) -> bool {
+        !self.read.is_empty()
+    }
+
     /// Waits until the scraper is gone. What it sends meanwhile waits for its turn, and is read
     /// no further than the bound of a head.
     pub(in crate::scrape) async fn until_gone(

@@ -37,7 +37,7 @@ impl Upstream {
     pub fn known(&self) -> BTreeSet<ServiceName> {
         // What cannot be read now adds nothing; that shows in the scrapes.
         let there = self.socket_dir.services().unwrap_or_default();
-        there.iter().for_each(|service| self.remember(service));
+        self.remember_all(&there);
         let mut known: BTreeSet<ServiceName> = self.named.keys().cloned().collect();
         known.extend(self.seen().iter().cloned());
         known
