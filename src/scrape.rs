@@ -80,8 +80,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
         let now = Arc::clone(&gates.borrow_and_update());
         if !Arc::ptr_eq(&now, &gate) {
             gate = now;
-            if let Err(refused) = gate.handshake.judge(&presented, &gate.policy) {
-                endpoint.turn_out(&presented, None, &refused);
+            if has_to_go(&presented, &gate, endpoint) {
                 return Connection::Whole;
             }
         }
@@ -103,9 +102,8 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
         };
         // What vouched for the scraper may have run out, though nothing was reloaded.
         if (presented.has_expired() || gate.crl_has_run_out())
-            && let Err(refused) = gate.handshake.judge(&presented, &gate.policy)
+            && has_to_go(&presented, &gate, endpoint)
         {
-            endpoint.turn_out(&presented, None, &refused);
             return Connection::Whole;
         }
         let afterwards = if Instant::now() >= oldest || endpoint.is_draining() {
@@ -134,6 +132,15 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// Whether the gate admits a scraper no longer, which is then noted.
+fn has_to_go(presented: &Presented, gate: &Gate, endpoint: &Endpoint) -> bool {
+    let judged = gate.handshake.judge(presented, &gate.policy);
+    if let Err(refused) = &judged {
+        endpoint.turn_out(presented, None, refused);
+    }
+    judged.is_err()
+}
+
 /// Reads the next request; `None` if the scraper leaves, is idle for too long, or has to go.
 async fn next_request(
     session: &mut Session<impl AsyncRead + AsyncWrite + Unpin>,
@@ -144,7 +151,7 @@ async fn next_request(
     grace: Duration,
 ) -> Result<Option<Asked>, (Refused, AnswerWith)> {
     let limits = &gate.limits;
-    let has_to_go = async {
+    let has_to_leave = async {
         endpoint.draining().await;
         sleep(grace).await;
     };
@@ -153,7 +160,7 @@ async fn next_request(
         biased;
         // First: what has been asked by now is answered.
         next = heads.next(&mut session.stream, idle_until, limits) => next,
-        () = has_to_go => Ok(NextHead::Over),
+        () = has_to_leave => Ok(NextHead::Over),
     };
     match next {
         Ok(NextHead::Head(head)) => match route::route(&head, limits) {

@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::respond::{self, Reveal};
+use super::respond;
 use super::route::{
     self, Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted, WantedByOperator,
 };
@@ -32,34 +32,22 @@ pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
             Ok(NextHead::Over) => return,
             Err(refused) => Err((refused, AnswerWith::Body)),
         };
-        let (answered, afterwards) = match asked {
+        let (shown, with) = match asked {
             Ok(asked) => {
-                let afterwards = asked.afterwards;
-                let with = (asked.answer, afterwards);
                 let shown = done(&asked, &endpoint).await;
-                let answered = respond::own(&mut stream, shown, with, limits).await;
-                (answered.is_ok(), afterwards)
+                (shown, (asked.answer, asked.afterwards))
             }
             Err((Refused { refusal, .. }, answer)) => {
-                let with = (answer, Afterwards::Close);
-                // What is there for a scraper is not what is here.
-                let answered = match refusal.seen_as() {
-                    SeenAs::Status(status)
-                        if matches!(refusal, Refusal::Method | Refusal::Target) =>
-                    {
-                        let shown = Shown::line(status, WHAT_IS_HERE);
-                        respond::own(&mut stream, shown, with, limits).await.is_ok()
-                    }
-                    SeenAs::Status(_) | SeenAs::Closed => {
-                        let refusing =
-                            respond::refuse(&mut stream, refusal, Reveal::Nothing, with, limits);
-                        refusing.await.is_ok()
-                    }
+                let SeenAs::Status(status) = refusal.seen_as() else {
+                    return;
                 };
-                (answered, Afterwards::Close)
+                let said = format!("{}; {WHAT_IS_HERE}", refusal.sentence());
+                (Shown::line(status, &said), (answer, Afterwards::Close))
             }
         };
-        if !answered || afterwards == Afterwards::Close {
+        let (_, afterwards) = with;
+        let answered = respond::own(&mut stream, shown, with, limits).await;
+        if answered.is_err() || afterwards == Afterwards::Close {
             return;
         }
     }

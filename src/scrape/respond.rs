@@ -203,7 +203,7 @@ pub(super) async fn refuse(
     if body == AnswerWith::Body {
         answer.push_str(text);
     }
-    write(stream, answer.as_bytes(), limits).await
+    write(stream, answer, limits).await
 }
 
 /// Answers with something of aegis's own, and says how many bytes its body had.
@@ -232,12 +232,14 @@ pub(super) async fn own(
         answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }
     answer.push_str(end_of_head(afterwards));
-    let text = match body {
-        AnswerWith::Body => text,
-        AnswerWith::HeadAlone => String::new(),
-    };
-    let size = text.len() as u64;
-    let written = write(stream, Bytes::from(answer).chain(Bytes::from(text)), limits).await;
+    let mut size = 0;
+    if body == AnswerWith::Body {
+        answer.push_str(&text);
+        size = length as u64;
+    }
+    // Nobody needs it twice while the scraper takes its time.
+    drop(text);
+    let written = write(stream, answer, limits).await;
     written.map_err(Failed::seen)?;
     Ok(size)
 }
@@ -245,11 +247,11 @@ pub(super) async fn own(
 /// Writes a whole answer of aegis's own.
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
-    mut answer: impl Buf,
+    answer: String,
     limits: &Limits,
 ) -> Result<(), Refused> {
     let writing = async {
-        stream.write_all_buf(&mut answer).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.flush().await
     };
     match timeout(limits.stall_timeout, writing).await {

@@ -6,7 +6,7 @@
 mod directory;
 mod inventory;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
@@ -207,7 +207,7 @@ impl Upstream {
         let mut seen = self.seen();
         let fresh = there.iter().filter(|service| !seen.contains(*service));
         if seen.len() + fresh.count() > REMEMBERED_SERVICES {
-            let there: HashSet<&ServiceName> = there.iter().collect();
+            let there: BTreeSet<ServiceName> = there.iter().cloned().collect();
             seen.retain(|service| there.contains(service));
         }
         let room = REMEMBERED_SERVICES.saturating_sub(seen.len());
