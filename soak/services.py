@@ -1,5 +1,6 @@
 """Services on Unix sockets: one that is always there, and others that come and go."""
 
+import bisect
 import contextlib
 import os
 import random
@@ -22,7 +23,7 @@ class Services:
 
     def __init__(self, world, seed):
         self.world, self.chance = world, random.Random(seed)
-        # Of each service, from when to when it was away.
+        # Of each service, from when to when it was away, in the order of time.
         self.away = {"restarted": []}
         self.restarts = 0
         self.over, self.may_change = threading.Event(), threading.Lock()
@@ -55,7 +56,7 @@ class Services:
     def restart(self):
         """Some leave their socket behind, some take it away."""
         window = [time.monotonic(), float("inf")]
-        self.away["restarted"] = [*self.away["restarted"][-1000:], window]
+        self.away["restarted"].append(window)
         self.restarted.end(leave=self.chance.random() < 0.5)
         self.over.wait(self.chance.uniform(0, 0.5))
         self.restarted = Service(self.path("restarted"), lambda: answer(BODY))
@@ -86,8 +87,11 @@ class Services:
         ])  # fmt: skip
 
     def was_away(self, name, begun, ended):
+        windows = self.away.get(name, [])
+        # The last that began before the scrape ended is also the last to end.
+        before = bisect.bisect_right(windows, ended, key=lambda window: window[0])
         # What a dying service had accepted may still break off a moment later.
-        return any(down <= ended and begun <= up + 0.2 for down, up in self.away.get(name, []))
+        return before > 0 and begun <= windows[before - 1][1] + 0.2
 
 
 class Service:
