@@ -32,7 +32,7 @@
       wantedBy = [ "sockets.target" ];
       listenStreams = [ "/run/aegis/services/node.sock" ];
       socketConfig.SocketMode = "0660";
-      socketConfig.SocketGroup = "aegis-services";
+      socketConfig.SocketGroup = "aegis";
     };
     systemd.services.node.serviceConfig.ExecStart =
       "${pkgs.prometheus-node-exporter}/bin/node_exporter --web.systemd-socket";
