@@ -180,6 +180,8 @@ in
         User = "aegis";
         Group = "aegis";
         UMask = "0077";
+        RuntimeDirectory = "aegis/admin";
+        RuntimeDirectoryMode = "0700";
         LoadCredential = [
           "server.pem:${cfg.credentials.certificate}"
           "server.key:${cfg.credentials.key}"
