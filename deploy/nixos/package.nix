@@ -1,11 +1,18 @@
 # aegis from this checkout, as `pkgs.callPackage ./package.nix { }`. Needs a nixpkgs whose Rust is 1.88 or newer.
 { lib, rustPlatform, cmake }:
 
+let
+  # Not into the store, which everybody can read: the folders that the README makes, what was built, and keys.
+  made = map (name: toString (../.. + "/${name}")) [ "pki" "services" "target" "fuzz/target" ];
+in
 rustPlatform.buildRustPackage {
   pname = "aegis";
   version = (lib.importTOML ../../Cargo.toml).package.version;
 
-  src = lib.cleanSource ../..;
+  src = lib.cleanSourceWith {
+    src = lib.cleanSource ../..;
+    filter = path: type: !(builtins.elem path made || lib.hasSuffix ".key" path);
+  };
   cargoLock.lockFile = ../../Cargo.lock;
 
   # aws-lc, the cryptography, is C.
