@@ -1,5 +1,7 @@
 //! What aegis says of itself: where it is asked for, and the form of the answer.
 
+use serde_json::Value;
+
 /// A thing that aegis says of itself. All paths but the first begin as no service's does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -62,7 +64,7 @@ impl Shown {
 
     /// JSON.
     #[must_use]
-    pub fn json(value: &serde_json::Value) -> Self {
+    pub fn json(value: &Value) -> Self {
         Self {
             status: 200,
             content_type: "application/json",
@@ -70,6 +72,13 @@ impl Shown {
             text: format!("{value}\n"),
         }
     }
+}
+
+/// A JSON object. Each value is one already: `json!` would make them as it goes, and panic where
+/// one cannot be made.
+#[must_use]
+pub fn object(members: Vec<(&'static str, Value)>) -> Value {
+    members.into_iter().collect()
 }
 
 /// Whether an `Accept` header names a media type.

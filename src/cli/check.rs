@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
 use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
@@ -11,6 +10,7 @@ use crate::config::{Config, Fault};
 use crate::gate::Gate;
 use crate::run::Ended;
 use crate::sandbox;
+use crate::view::object;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -116,18 +116,22 @@ impl Report {
     }
 
     fn json(&self, is_good: bool) -> String {
-        let faults = self.faults.iter().map(
-            |fault| json!({ "at": fault.at(), "key": fault.key(), "problem": fault.problem() }),
-        );
-        let report = json!({
-            "ok": is_good,
-            "errors": faults.collect::<Vec<_>>(),
-            "warnings": self.warnings,
-            "listen": self.listen,
-            "socket_dir": self.socket_dir,
-            "allow_entries": self.allow_entries,
-            "services": self.services,
+        let faults = self.faults.iter().map(|fault| {
+            object(vec![
+                ("at", fault.at().into()),
+                ("key", fault.key().into()),
+                ("problem", fault.problem().into()),
+            ])
         });
+        let report = object(vec![
+            ("ok", is_good.into()),
+            ("errors", faults.collect()),
+            ("warnings", self.warnings.clone().into()),
+            ("listen", self.listen.clone().into()),
+            ("socket_dir", self.socket_dir.clone().into()),
+            ("allow_entries", self.allow_entries.into()),
+            ("services", self.services.into()),
+        ]);
         format!("{report}\n")
     }
 }

@@ -196,35 +196,32 @@ impl Upstream {
     }
 
     fn remember(&self, service: &ServiceName) {
-        let mut seen = self.seen();
-        if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
-            seen.insert(service.clone());
-        }
+        note(&mut self.seen(), service);
     }
 
     /// Remembers what is there now. What vanished makes room for it, where there is too much.
     fn remember_all(&self, there: &[ServiceName]) {
+        if there.len() > REMEMBERED_SERVICES {
+            TOO_MANY.call_once(|| {
+                tracing::warn!(
+                    most = REMEMBERED_SERVICES,
+                    "there are more sockets in the socket directory than are listed and counted"
+                );
+            });
+        }
         let mut seen = self.seen();
         let fresh = there.iter().filter(|service| !seen.contains(*service));
         if seen.len() + fresh.count() > REMEMBERED_SERVICES {
             let there: BTreeSet<ServiceName> = there.iter().cloned().collect();
             seen.retain(|service| there.contains(service));
         }
-        let room = REMEMBERED_SERVICES.saturating_sub(seen.len());
-        let fresh: Vec<_> = there
-            .iter()
-            .filter(|service| !seen.contains(*service))
-            .collect();
-        if fresh.len() > room {
-            TOO_MANY.call_once(|| {
-                tracing::warn!(
-                    sockets = there.len(),
-                    most = REMEMBERED_SERVICES,
-                    "too many sockets in the socket directory: not all are listed and counted"
-                );
-            });
-        }
-        seen.extend(fresh.into_iter().take(room).cloned());
+        there.iter().for_each(|service| note(&mut seen, service));
+    }
+}
+
+fn note(seen: &mut HashSet<ServiceName>, service: &ServiceName) {
+    if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
+        seen.insert(service.clone());
     }
 }
 

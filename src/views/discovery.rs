@@ -1,12 +1,12 @@
 //! `/-/sd`: what there is to scrape, as Prometheus's HTTP SD wants it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Viewer;
 use crate::gate::{Endpoint, Gate};
 use crate::scrape::Upstream;
 use crate::service::ServiceName;
-use crate::view::Shown;
+use crate::view::{Shown, object};
 
 /// How the targets of a discovery document are reached.
 #[derive(Clone, Copy, Debug)]
@@ -74,5 +74,6 @@ fn group(service: &ServiceName, target: Target<'_>, upstream: &Upstream) -> Valu
     for (name, value) in &settings.labels {
         label(name, value.clone());
     }
-    json!({ "targets": [target], "labels": labels })
+    let targets = vec![Value::from(target)];
+    object(vec![("targets", targets.into()), ("labels", labels.into())])
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_rfc3339_seconds;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Viewer;
 use crate::credentials::Expiry;
@@ -12,6 +12,7 @@ use crate::gate::{Endpoint, Gate, LastReload};
 use crate::outcomes::{Ended, Failure, Recent};
 use crate::refusal::Refusal;
 use crate::service::ServiceName;
+use crate::view::object;
 
 /// Everything that one viewer may see at one moment.
 #[derive(Debug)]
@@ -150,30 +151,35 @@ impl Status {
                 address,
                 not_after,
                 entries,
-            } => json!({
-                "identity": identity,
-                "address": address,
-                "certificate_not_after": time(*not_after),
-                "admitted_by": entries,
-            }),
-            Who::Operator => json!({ "operator": true }),
+            } => object(vec![
+                ("identity", identity.clone().into()),
+                ("address", address.clone().into()),
+                ("certificate_not_after", time(*not_after).into()),
+                ("admitted_by", entries.clone().into()),
+            ]),
+            Who::Operator => object(vec![("operator", true.into())]),
         };
         let services: Vec<Value> = self.services.iter().map(ServiceStatus::json).collect();
         let expiries = self.expiries.iter().map(|expiry| {
-            json!({ "what": expiry.what, "not_after": time(expiry.at), "warning": expiry.warning() })
+            object(vec![
+                ("what", expiry.what.clone().into()),
+                ("not_after", time(expiry.at).into()),
+                ("warning", expiry.warning().into()),
+            ])
         });
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "you": who,
-            "not_ready": self.not_ready,
-            "services": services,
-            "expiries": expiries.collect::<Vec<Value>>(),
-            "configuration": {
-                "in_force_since": moment(self.reload.succeeded),
-                "last_reload_successful": !self.reload_failed,
-                "faults": self.reload.faults,
-            },
-        })
+        let configuration = object(vec![
+            ("in_force_since", moment(self.reload.succeeded).into()),
+            ("last_reload_successful", (!self.reload_failed).into()),
+            ("faults", self.reload.faults.clone().into()),
+        ]);
+        object(vec![
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("you", who),
+            ("not_ready", self.not_ready.into()),
+            ("services", services.into()),
+            ("expiries", expiries.collect()),
+            ("configuration", configuration),
+        ])
     }
 }
 
@@ -184,12 +190,12 @@ impl ServiceStatus {
 
     fn json(&self) -> Value {
         let last = self.last.map(|last| {
-            json!({
-                "at": moment(last.at),
-                "seconds": last.duration.as_secs_f64(),
-                "bytes": last.outcome.ok(),
-                "successful": last.outcome.is_ok(),
-            })
+            object(vec![
+                ("at", moment(last.at).into()),
+                ("seconds", last.duration.as_secs_f64().into()),
+                ("bytes", last.outcome.ok().into()),
+                ("successful", last.outcome.is_ok().into()),
+            ])
         });
         let failure = self.failure.as_ref().map(|failure| {
             let at = moment(failure.at);
@@ -200,28 +206,29 @@ impl ServiceStatus {
             }
             shown
         });
-        json!({
-            "name": self.service.as_str(),
-            "path": format!("/{}", self.service),
-            "socket": self.socket.display().to_string(),
-            "state": self.state.word(),
-            "problem": match self.state {
-                State::Failing(problem) => refusal(problem),
-                State::Up | State::NotScraped | State::Returned => Value::Null,
-            },
-            "last_scrape": last,
-            "last_failure": failure,
-        })
+        let problem = match self.state {
+            State::Failing(problem) => refusal(problem),
+            State::Up | State::NotScraped | State::Returned => Value::Null,
+        };
+        object(vec![
+            ("name", self.service.as_str().into()),
+            ("path", format!("/{}", self.service).into()),
+            ("socket", self.socket.display().to_string().into()),
+            ("state", self.state.word().into()),
+            ("problem", problem),
+            ("last_scrape", last.into()),
+            ("last_failure", failure.into()),
+        ])
     }
 }
 
 fn refusal(refusal: Refusal) -> Value {
-    json!({
-        "stage": refusal.stage().name(),
-        "reason": refusal.reason(),
-        "what": refusal.sentence(),
-        "remedy": refusal.remedy(),
-    })
+    object(vec![
+        ("stage", refusal.stage().name().into()),
+        ("reason", refusal.reason().into()),
+        ("what", refusal.sentence().into()),
+        ("remedy", refusal.remedy().into()),
+    ])
 }
 
 /// A time in seconds since the Unix epoch, as RFC 3339 has it; at most the last that it has.
