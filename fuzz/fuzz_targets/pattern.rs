@@ -51,7 +51,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => {
             let path = name.strip_prefix(prefix).unwrap_or_default();
-            let leads_up = format!("/{path}/").contains("/../") || format!("/{path}/").contains("/./");
+            let leads_up =
+                format!("/{path}/").contains("/../") || format!("/{path}/").contains("/./");
             let is_strange = |at: char| !at.is_ascii_graphic() || "%?#".contains(at);
             !path.is_empty() && !leads_up && !path.contains(is_strange)
         }
