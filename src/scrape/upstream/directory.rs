@@ -26,6 +26,16 @@ struct Held {
     descriptor: Arc<OwnedFd>,
     /// No other directory is the same as long as this one is held.
     identity: (u64, u64),
+    links: Links,
+}
+
+/// Whether there may be symbolic links on the way to a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    /// There was one at first: the path is the operator's.
+    Followed,
+    /// There was none at first: whoever puts one there means to lead elsewhere.
+    Refused,
 }
 
 /// What tells a file from all others: its device and inode.
@@ -110,7 +120,8 @@ impl Directory {
 
     /// Whether there is a directory at its path.
     pub(super) fn look(&self) -> io::Result<()> {
-        self.open().map(drop)
+        fs::stat(&self.path)?;
+        self.hold().map(drop)
     }
 
     fn sockets(&self) -> io::Result<Vec<Result<ServiceName, String>>> {
@@ -153,25 +164,36 @@ impl Directory {
     /// system may be mounted over it: what is left in the old one would answer for ever.
     fn hold(&self) -> io::Result<Arc<OwnedFd>> {
         let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
-        if let Some(before) = &*held {
-            match fs::stat(&self.path) {
+        let (descriptor, links) = match &*held {
+            None => match self.open(Links::Refused) {
+                Err(_) => (self.open(Links::Followed)?, Links::Followed),
+                Ok(opened) => (opened, Links::Refused),
+            },
+            Some(before) => match fs::stat(&self.path) {
                 Ok(now) if identity(&now) != before.identity => {
+                    let opened = self.open(before.links)?;
                     tracing::info!(directory = %self.path.display(), "the directory was made anew");
+                    (opened, before.links)
                 }
                 Ok(_) | Err(_) => return Ok(Arc::clone(&before.descriptor)),
-            }
-        }
-        let descriptor = Arc::new(self.open()?);
+            },
+        };
+        let descriptor = Arc::new(descriptor);
         *held = Some(Held {
             identity: identity(&fs::fstat(&descriptor)?),
             descriptor: Arc::clone(&descriptor),
+            links,
         });
         Ok(descriptor)
     }
 
-    fn open(&self) -> io::Result<OwnedFd> {
+    fn open(&self, links: Links) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(fs::openat(CWD, &self.path, flags, Mode::empty())?)
+        let resolve = match links {
+            Links::Followed => return Ok(fs::openat(CWD, &self.path, flags, Mode::empty())?),
+            Links::Refused => ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        };
+        Ok(fs::openat2(CWD, &self.path, flags, Mode::empty(), resolve)?)
     }
 }
 
@@ -321,6 +343,30 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
         assert_eq!(directory.services().unwrap(), []);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_leads_nowhere_unless_there_was_one_at_first() {
+        use std::os::unix::fs::symlink;
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        for folder in ["own", "other"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        symlink("own", at("link")).unwrap();
+        let _own = UnixListener::bind(at("own/a.sock")).unwrap();
+        let _other = UnixListener::bind(at("other/b.sock")).unwrap();
+        let (plain, linked) = (Directory::at(&at("own")), Directory::at(&at("link")));
+        assert_eq!(reason(&plain, "a.sock"), None);
+        assert_eq!(reason(&linked, "a.sock"), None);
+        std::fs::rename(at("own"), at("old")).unwrap();
+        symlink("other", at("own")).unwrap();
+        assert_eq!(reason(&plain, "b.sock"), Some(Refusal::Escapes));
+        assert_eq!(reason(&linked, "b.sock"), None);
+        // The directory is back.
+        std::fs::remove_file(at("own")).unwrap();
+        std::fs::rename(at("old"), at("own")).unwrap();
+        assert_eq!(reason(&plain, "a.sock"), None);
     }
 
     #[test]
