@@ -95,27 +95,25 @@ impl Directory {
     /// to one, in its place.
     pub(super) fn in_the_hands_of_others(&self) -> Option<String> {
         let ours = rustix::process::geteuid().as_raw();
-        let is_trusted = |found: &Stat| found.st_uid == 0 || found.st_uid == ours;
-        // From the directory upwards.
-        let found: Vec<Stat> = self
-            .path
-            .ancestors()
-            .filter_map(|path| fs::stat(path).ok())
-            .collect();
-        let steps = found.iter().zip(found.iter().skip(1));
-        let mut steps = steps.map(|(below, above)| {
-            let mode = Mode::from_raw_mode(above.st_mode);
-            // In a sticky one, each can move what is its own.
-            let is_open =
-                mode.contains(Mode::WOTH) && !(mode.contains(Mode::SVTX) && is_trusted(below));
-            !is_trusted(above) || is_open
-        });
-        steps.any(|can_be_swapped| can_be_swapped).then(|| {
-            format!(
-                "another user can have {} lead to the socket of somebody else; set owner",
-                self.path.display()
-            )
-        })
+        let mut below_is_trusted = None;
+        for path in self.path.ancestors() {
+            let Ok(found) = fs::stat(path) else { continue };
+            let is_trusted = found.st_uid == 0 || found.st_uid == ours;
+            let mode = Mode::from_raw_mode(found.st_mode);
+            // In a sticky directory, each can move what is its own.
+            let can_move = |below_is_trusted| {
+                let is_sticky = mode.contains(Mode::SVTX);
+                !is_trusted || (mode.contains(Mode::WOTH) && !(is_sticky && below_is_trusted))
+            };
+            if below_is_trusted.is_some_and(can_move) {
+                return Some(format!(
+                    "another user can have {} lead to the socket of somebody else; set owner",
+                    self.path.display()
+                ));
+            }
+            below_is_trusted = Some(is_trusted);
+        }
+        None
     }
 
     /// Whether there is a directory at its path.
