@@ -228,6 +228,10 @@ pub(super) async fn own(
     let mut answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
+    if status == 405 {
+        // It is the admin socket (RFC 9110, section 15.5.6).
+        answer.push_str("Allow: GET, HEAD, POST\r\n");
+    }
     if let Some(policy) = browsers {
         answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }

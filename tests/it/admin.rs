@@ -56,6 +56,8 @@ fn the_operator_is_answered_without_a_certificate_and_sees_everything() {
             "{method} {target}"
         );
     }
+    let allowed = operator::ask(&socket, "DELETE", "/", "");
+    assert_eq!(allowed.header("Allow"), Some("GET, HEAD, POST"));
     let slip = operator::ask(&socket, "GET", "/-/reload", "").text();
     assert!(slip.contains("POST /-/reload"), "{slip}");
     let body = "Content-Length: 3\r\n";
@@ -138,7 +140,8 @@ fn health_exits_by_what_a_running_aegis_says() {
 
 #[test]
 fn while_it_drains_the_operator_is_told_so() {
-    let (world, socket) = world();
+    let (mut world, socket) = world();
+    world.settings.limits = "drain_timeout = \"1h\"\nscrape_timeout = \"1h\"".to_owned();
     let service = Service::with(&world.socket("held"), until_closed);
     let mut aegis = world.start();
     let mut busy = world.prometheus(&aegis).connect().unwrap();
@@ -155,7 +158,7 @@ fn while_it_drains_the_operator_is_told_so() {
     let reload = operator::ask(&socket, "POST", "/-/reload", "");
     assert_eq!(reload.text(), "not reloaded: aegis is stopping\n");
     drop(busy);
-    aegis.ended();
+    assert_eq!(aegis.ended().code(), Some(0));
 }
 
 #[test]

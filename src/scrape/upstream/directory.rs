@@ -17,6 +17,7 @@ use crate::service::ServiceName;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
+    links: Links,
     held: Mutex<Option<Held>>,
 }
 
@@ -26,15 +27,14 @@ struct Held {
     descriptor: Arc<OwnedFd>,
     /// No other directory is the same as long as this one is held.
     identity: (u64, u64),
-    links: Links,
 }
 
 /// Whether there may be symbolic links on the way to a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Links {
-    /// There was one at first: the path is the operator's.
+    /// There was one when the configuration was read: it is the operator's.
     Followed,
-    /// There was none at first: whoever puts one there means to lead elsewhere.
+    /// There was none: whoever puts one there means to lead elsewhere.
     Refused,
 }
 
@@ -51,10 +51,16 @@ pub(super) struct Socket {
 }
 
 impl Directory {
-    /// Names a directory; it is opened when it is first needed.
+    /// Names a directory; it is held from when it is first needed.
     pub(super) fn at(path: &Path) -> Self {
+        let links = match open(path, Links::Refused) {
+            // The last two: there is no openat2 here.
+            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => Links::Followed,
+            Ok(_) | Err(_) => Links::Refused,
+        };
         Self {
             path: path.to_owned(),
+            links,
             held: Mutex::new(None),
         }
     }
@@ -162,36 +168,32 @@ impl Directory {
     /// system may be mounted over it: what is left in the old one would answer for ever.
     fn hold(&self) -> io::Result<Arc<OwnedFd>> {
         let mut held = self.held.lock().unwrap_or_else(|held| held.into_inner());
-        let (descriptor, links) = match &*held {
-            None => match self.open(Links::Refused) {
-                Err(_) => (self.open(Links::Followed)?, Links::Followed),
-                Ok(opened) => (opened, Links::Refused),
-            },
-            Some(before) => match fs::stat(&self.path) {
-                Ok(now) if identity(&now) != before.identity => {
-                    let opened = self.open(before.links)?;
-                    tracing::info!(directory = %self.path.display(), "the directory was made anew");
-                    (opened, before.links)
-                }
+        if let Some(before) = &*held {
+            match fs::stat(&self.path) {
+                Ok(now) if identity(&now) != before.identity => {}
                 Ok(_) | Err(_) => return Ok(Arc::clone(&before.descriptor)),
-            },
-        };
-        let descriptor = Arc::new(descriptor);
-        *held = Some(Held {
+            }
+        }
+        let descriptor = Arc::new(open(&self.path, self.links)?);
+        let opened = Held {
             identity: identity(&fs::fstat(&descriptor)?),
             descriptor: Arc::clone(&descriptor),
-            links,
-        });
+        };
+        if held.replace(opened).is_some() {
+            tracing::info!(directory = %self.path.display(), "the directory was made anew");
+        }
         Ok(descriptor)
     }
+}
 
-    fn open(&self, links: Links) -> io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = match links {
-            Links::Followed => return Ok(fs::openat(CWD, &self.path, flags, Mode::empty())?),
-            Links::Refused => ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        };
-        Ok(fs::openat2(CWD, &self.path, flags, Mode::empty(), resolve)?)
+fn open(directory: &Path, links: Links) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match links {
+        Links::Followed => fs::openat(CWD, directory, flags, Mode::empty()),
+        Links::Refused => {
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            fs::openat2(CWD, directory, flags, Mode::empty(), resolve)
+        }
     }
 }
 
@@ -355,12 +357,16 @@ mod tests {
         let _own = UnixListener::bind(at("own/a.sock")).unwrap();
         let _other = UnixListener::bind(at("other/b.sock")).unwrap();
         let (plain, linked) = (Directory::at(&at("own")), Directory::at(&at("link")));
+        let absent = Directory::at(&at("later"));
         assert_eq!(reason(&plain, "a.sock"), None);
         assert_eq!(reason(&linked, "a.sock"), None);
         std::fs::rename(at("own"), at("old")).unwrap();
         symlink("other", at("own")).unwrap();
         assert_eq!(reason(&plain, "b.sock"), Some(Refusal::Escapes));
         assert_eq!(reason(&linked, "b.sock"), None);
+        // One that nobody had needed before.
+        symlink("other", at("later")).unwrap();
+        assert_eq!(reason(&absent, "b.sock"), Some(Refusal::Escapes));
         // The directory is back.
         std::fs::remove_file(at("own")).unwrap();
         std::fs::rename(at("old"), at("own")).unwrap();
