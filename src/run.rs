@@ -1,6 +1,7 @@
 //! The life of the process: load, bind, ready, serve, drain.
 
 use std::fmt;
+use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
     let inherited = Inherited::take().map_err(|fault| Ended::Configuration(vec![fault]))?;
     let config = Config::load(overrides).map_err(Ended::Configuration)?;
     log::start(&config.log);
+    keep_what_scrapes_need();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -140,6 +142,15 @@ fn use_random_numbers() -> io::Result<()> {
     let random = aws_lc_rs::default_provider().secure_random;
     let filled = random.fill(&mut [0; 32]);
     filled.map_err(|_| io::Error::other("no random numbers"))
+}
+
+/// Has the allocator keep half a megabyte that scrapes have freed, for those to come.
+///
+/// By its first guess, glibc gives the kernel back whatever is more than 128 KiB, which the pieces
+/// of a large answer are, and asks for it again with the next. To free a block that is larger than
+/// that guess raises it to twice the block's size (mallopt(3), `M_TRIM_THRESHOLD`).
+fn keep_what_scrapes_need() {
+    drop(black_box(Vec::<u8>::with_capacity(256 * 1024)));
 }
 
 /// Says which walls do not stand, and counts those that do.

@@ -42,8 +42,9 @@ use wire::LINGER;
 pub use wire::Wire;
 
 /// What TLS holds of an answer that is not taken: with the two pieces of 64 KiB that are on their
-/// way, a scrape's memory has its bound. Two writes take such a piece, with what frames it.
-const MOST_UNSENT: usize = 33 * 1024;
+/// way, a scrape's memory has its bound. It has room for small pieces gathered into one of 36 KiB,
+/// with what frames them; a large one is two writes.
+const MOST_UNSENT: usize = 38 * 1024;
 
 /// A connection whose scraper has proved who it is.
 ///

@@ -147,15 +147,17 @@ impl Answer {
             Some(piece) => piece,
         };
         let mut gathered = BytesMut::new();
+        let mut size = first.len();
         // How it ended is for the next call; what came before goes out first.
-        while first.len() + gathered.len() < READ_BUFFER - SMALL {
+        while size < ENOUGH {
             match self.piece_that_came().await {
                 Poll::Ready(Ok(Some(piece))) => {
                     if gathered.is_empty() {
-                        gathered.reserve(READ_BUFFER);
+                        gathered.reserve(ENOUGH + SMALL);
                         gathered.extend_from_slice(&first);
                     }
                     gathered.extend_from_slice(&piece);
+                    size += piece.len();
                 }
                 Poll::Ready(ended) => {
                     self.ended = Some(ended.map(|_| ()));
@@ -199,6 +201,9 @@ impl Answer {
 
 /// A piece below this is worth copying to save a TLS record and a system call.
 const SMALL: usize = 16 * 1024;
+
+/// Some chunks of 4 KiB, which are those of services in Go: TLS takes them in one write, framed.
+const ENOUGH: usize = 36 * 1024;
 
 /// Bounds the memory of a scrape, together with what TLS holds. More is no faster.
 const READ_BUFFER: usize = 64 * 1024;
