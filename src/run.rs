@@ -30,9 +30,9 @@ use crate::workers::{self, Finished, Workers};
 pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
     // First of all: nothing has opened a descriptor yet.
     let inherited = Inherited::take().map_err(|fault| Ended::Configuration(vec![fault]))?;
+    keep_what_scrapes_need();
     let config = Config::load(overrides).map_err(Ended::Configuration)?;
     log::start(&config.log);
-    keep_what_scrapes_need();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -148,7 +148,8 @@ fn use_random_numbers() -> io::Result<()> {
 ///
 /// By its first guess, glibc gives the kernel back whatever is more than 128 KiB, which the pieces
 /// of a large answer are, and asks for it again with the next. To free a block that is larger than
-/// that guess raises it to twice the block's size (mallopt(3), `M_TRIM_THRESHOLD`).
+/// that guess raises it to twice the block's size (mallopt(3), `M_MMAP_THRESHOLD`); first of all,
+/// while no memory that is free already could hold the block.
 fn keep_what_scrapes_need() {
     drop(black_box(Vec::<u8>::with_capacity(256 * 1024)));
 }

@@ -42,8 +42,8 @@ use wire::LINGER;
 pub use wire::Wire;
 
 /// What TLS holds of an answer that is not taken: with the two pieces of 64 KiB that are on their
-/// way, a scrape's memory has its bound. It has room for small pieces gathered into one of 36 KiB,
-/// with what frames them; a large one is two writes.
+/// way, a scrape's memory has its bound. Such a piece is two writes, one that was gathered from small
+/// ones (`ENOUGH` of the answer) is one.
 const MOST_UNSENT: usize = 38 * 1024;
 
 /// A connection whose scraper has proved who it is.

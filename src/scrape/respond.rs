@@ -229,7 +229,7 @@ pub(super) async fn own(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
     if status == 405 {
-        // It is the admin socket (RFC 9110, section 15.5.6).
+        // Of what is aegis's own, only the admin socket says so (RFC 9110, section 15.5.6).
         answer.push_str("Allow: GET, HEAD, POST\r\n");
     }
     if let Some(policy) = browsers {

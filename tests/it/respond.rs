@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use procfs::process::Process;
 
 use crate::harness::{Service, World, answer};
 
@@ -189,6 +190,24 @@ fn a_body_of_100_mib_arrives_whole_in_bounded_memory() {
     let grown = aegis.memory("VmHWM").saturating_sub(before);
     assert!(grown < 4096, "{grown} KiB more at its peak");
     aegis.logged(&["scraped", "bytes=104857600"]);
+}
+
+#[test]
+fn large_answers_one_after_the_other_use_the_same_memory() {
+    const SCRAPES: u64 = 50;
+    let world = World::new();
+    let _service = large(&world, "large", 1024 * 1024, "chunked");
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    let pid = i32::try_from(aegis.pid()).unwrap();
+    let faults = || Process::new(pid).unwrap().stat().unwrap().minflt;
+    let mut scrape = || assert_eq!(connection.get("/large").unwrap().status, 200);
+    (0..SCRAPES).for_each(|_| scrape());
+    let before = faults();
+    (0..SCRAPES).for_each(|_| scrape());
+    let more = faults() - before;
+    // Memory that was given back and asked for again is faulted in by pages of 4 KiB.
+    assert!(more < SCRAPES, "{more} pages in {SCRAPES} scrapes");
 }
 
 #[test]
