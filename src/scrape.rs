@@ -300,15 +300,17 @@ async fn request_for_service(
             Connection::Whole
         }
         Err(Failed { refused, seen }) => {
-            endpoint.note_failed(&presented, &scraped, &refused);
             let refusal = refused.refusal;
-            let reveal = match refusal.stage() {
-                Stage::Route | Stage::Upstream | Stage::Respond => Reveal::Reason,
-                Stage::Admit | Stage::Handshake | Stage::Authorize => Reveal::Nothing,
-            };
+            // Before that stage, no service was asked.
+            if refusal.stage() >= Stage::Upstream {
+                endpoint.note_failed(&presented, &scraped, &refused);
+            } else {
+                endpoint.note_refused(&presented, Some(service), &refused);
+            }
             if seen {
                 return Connection::Cut;
             }
+            let reveal = Reveal::of(refusal);
             refuse(session, refusal, reveal, with, &gate.limits).await
         }
     }

@@ -29,9 +29,11 @@ impl Refusal {
             Self::Usage => {
                 "Issue the scraper's certificate for client authentication (clientAuth)."
             }
-            Self::Tls => "Let the scraper speak TLS 1.3, or set tls.min_version to \"1.2\".",
+            Self::Tls => {
+                "Set scheme: https in the scrape job, and ca_file and server_name so that the scraper trusts aegis; for one without TLS 1.3, set tls.min_version to \"1.2\"."
+            }
             Self::Identity => {
-                "Add one of the certificate's names to the identities of an allow entry."
+                "Add one of the certificate's names to the identities of an allow entry; the common name is none."
             }
             Self::HeadTimeout | Self::Syntax | Self::Body | Self::Header => {
                 "Find out what sends this; Prometheus does not."

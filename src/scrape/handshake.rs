@@ -3,11 +3,11 @@
 //! No resumption, no tickets, no early data: every connection is verified in full, because a
 //! resumed session would be a certificate check from the past (CVE-2025-23419, golang/go#77217).
 
+mod refused;
 mod verify;
 mod wire;
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use rustls::server::{
     Acceptor, NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, OtherError, RootCertStore, ServerConfig, version};
+use rustls::{RootCertStore, ServerConfig, version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -37,6 +37,7 @@ use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
+use refused::{noting_leaves, refused, refused_by_tls};
 use verify::{RequireClientAuth, soonest_not_after};
 use wire::LINGER;
 pub use wire::Wire;
@@ -116,7 +117,7 @@ impl Handshake {
         let deadline = accepted + self.deadline;
         let reached = stream.local_addr();
         let reached = reached.map_err(|error| Refused::new(Refusal::Tls, error))?;
-        let stream = match timeout_at(deadline, self.negotiate(stream)).await {
+        let stream = match timeout_at(deadline, noting_leaves(self.negotiate(stream))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((refused, stream))) => {
                 if let Some(stream) = stream {
@@ -232,6 +233,13 @@ fn is_admitted(peer: &Peer, policy: &Policy) -> Result<(), Refused> {
 fn is_known(peer: &Peer, identity: &Identity, policy: &Policy) -> Result<(), Refused> {
     match policy.knows(peer, identity) {
         Some(_) => Ok(()),
+        None if identity.names().is_empty() => {
+            let shown = identity.shown();
+            let detail = format_args!(
+                "{shown}; no subject alternative name, and a common name does not count"
+            );
+            Err(Refused::new(Refusal::Identity, detail))
+        }
         None => Err(Refused::new(Refusal::Identity, identity.shown())),
     }
 }
@@ -335,50 +343,6 @@ fn client_verifier(
         ExpiredCrls::UnsafeAccept => builder,
     };
     builder.build().map(RequireClientAuth::over)
-}
-
-/// Which refusal a failed handshake is.
-fn refused(error: io::Error) -> Refused {
-    let inner = error.get_ref();
-    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => refused_by_tls(tls),
-        None => Refused::new(Refusal::Tls, error),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
-fn refused_by_tls(error: &rustls::Error) -> Refused {
-    let refusal = match error {
-        rustls::Error::NoCertificatesPresented => Refusal::NoCertificate,
-        rustls::Error::InvalidCertRevocationList(_) => Refusal::Revoked,
-        rustls::Error::InvalidCertificate(error) => certificate_refusal(error),
-        _ => Refusal::Tls,
-    };
-    // rustls shows errors that are not its own by their structure.
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
-            Refused::new(refusal, other)
-        }
-        error => Refused::new(refusal, error),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
-fn certificate_refusal(error: &CertificateError) -> Refusal {
-    match error {
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => Refusal::Expired,
-        CertificateError::Revoked
-        | CertificateError::UnknownRevocationStatus
-        | CertificateError::ExpiredRevocationList
-        | CertificateError::ExpiredRevocationListContext { .. } => Refusal::Revoked,
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Refusal::Usage
-        }
-        _ => Refusal::Untrusted,
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
 use crate::config::{Limits, Service};
-use crate::refusal::{Refusal, Refused, SeenAs};
+use crate::refusal::{Refusal, Refused, SeenAs, Stage};
 use crate::view::Shown;
 use answer::Answer;
 pub(super) use answer::ServiceRequest;
@@ -171,6 +171,16 @@ pub(super) enum Reveal {
     Reason,
     /// All that it learns is the status.
     Nothing,
+}
+
+impl Reveal {
+    /// Of a refusal to whoever is granted the service.
+    pub(super) fn of(refusal: Refusal) -> Self {
+        match refusal.stage() {
+            Stage::Route | Stage::Upstream | Stage::Respond => Self::Reason,
+            Stage::Admit | Stage::Handshake | Stage::Authorize => Self::Nothing,
+        }
+    }
 }
 
 /// Answers with a refusal's status and fixed sentence.

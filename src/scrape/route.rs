@@ -162,7 +162,7 @@ fn wanted(raw: &str) -> Result<(Wanted, Option<String>), Refused> {
     if let Some(view) = View::at(raw) {
         return Ok((Wanted::View(view), None));
     }
-    let refused = || Refused::new(Refusal::Target, raw);
+    let refused = || Refused::new(Refusal::Target, loggable(raw));
     // A fragment is for the scraper alone (RFC 9110, section 7.1).
     if raw.contains('#') {
         return Err(refused());
@@ -181,11 +181,21 @@ fn deed(raw: &str) -> Result<WantedByOperator, Refused> {
         return Ok(WantedByOperator::Reload);
     }
     let Some(service) = raw.strip_prefix("/-/forget/") else {
-        return Err(Refused::new(Refusal::Method, raw));
+        return Err(Refused::new(Refusal::Method, loggable(raw)));
     };
     let service = service.parse();
-    let service = service.map_err(|_| Refused::new(Refusal::Target, raw))?;
+    let service = service.map_err(|_| Refused::new(Refusal::Target, loggable(raw)))?;
     Ok(WantedByOperator::Forget(service))
+}
+
+/// A refused target without what may be secret: a query, or the password of a whole URL.
+fn loggable(raw: &str) -> String {
+    let path = raw.split_inclusive(['?', '#']).next().unwrap_or_default();
+    match raw.starts_with('/') {
+        true if path == raw => raw.to_owned(),
+        true => format!("{path}..."),
+        false => "it does not begin with /".to_owned(),
+    }
 }
 
 /// How long a scrape may take.

@@ -9,10 +9,11 @@ mod inventory;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -27,8 +28,9 @@ pub use inventory::{NotForgotten, Offered};
 /// The services: where their sockets are, and what is different for each.
 #[derive(Debug)]
 pub struct Upstream {
-    socket_dir: Directory,
-    directories: usize,
+    socket_dir: Arc<Directory>,
+    /// By their paths, that of the socket directory among them.
+    directories: BTreeMap<PathBuf, Arc<Directory>>,
     named: BTreeMap<ServiceName, Named>,
     unnamed: Service,
     seen: Mutex<HashSet<ServiceName>>,
@@ -58,28 +60,33 @@ impl Upstream {
                 "{DESCRIPTORS} is not there, and sockets can be connected safely only through it; mount /proc"
             )));
         }
-        let socket_dir = Directory::at(value);
+        // One descriptor for each directory, however many services have their sockets there. What
+        // was no link before a reload must be none after it.
+        let mut directories = BTreeMap::new();
+        let mut directory = |path: &Path| {
+            let known = before.and_then(|before| before.directories.get(path));
+            let made = || known.map_or_else(|| Directory::at(path), |known| known.anew());
+            let directory = directories.entry(path.to_owned());
+            Arc::clone(directory.or_insert_with(|| Arc::new(made())))
+        };
+        let socket_dir = directory(value);
         let present = socket_dir.services().map_err(|error| {
-            // By its mode, or by the sandbox, which leaves what was named at the start.
-            let remedy = match error.kind() == io::ErrorKind::PermissionDenied {
-                true => {
+            let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
+                // By its mode, or by the sandbox, which leaves what was named at the start.
+                Some(Errno::ACCESS | Errno::PERM) => {
                     "let aegis's user list it; one that was not named at the start takes a restart"
                 }
-                false => "create the directory, or name another",
+                Some(Errno::LOOP) => {
+                    "a link is on the way that was none before; if it is yours, restart aegis"
+                }
+                _ => "create the directory, or name another",
             };
             let directory = value.display();
             fault(format!("{directory} cannot be opened: {error}; {remedy}"))
         })?;
-        // One descriptor for each directory, however many services have their sockets there.
-        let mut directories = BTreeMap::new();
         let named = config.services.iter().map(|(name, settings)| {
             let elsewhere = settings.socket.as_deref().and_then(split);
-            let elsewhere = elsewhere.map(|(folder, file)| {
-                let directory = directories.entry(folder);
-                let directory =
-                    directory.or_insert_with_key(|folder| Arc::new(Directory::at(folder)));
-                (Arc::clone(directory), file)
-            });
+            let elsewhere = elsewhere.map(|(folder, file)| (directory(folder), file));
             let settings = settings.clone();
             (
                 name.clone(),
@@ -92,7 +99,7 @@ impl Upstream {
         let named = named.collect();
         let upstream = Self {
             socket_dir,
-            directories: directories.len() + 1,
+            directories,
             named,
             unnamed: Service::unnamed(&config.limits),
             // A copy: what comes to nothing leaves nothing behind in the gate that stays.
@@ -111,7 +118,7 @@ impl Upstream {
 
     /// How many directories it can come to hold open.
     pub(crate) fn directories(&self) -> usize {
-        self.directories
+        self.directories.len()
     }
 
     /// The settings of a service.

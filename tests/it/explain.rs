@@ -176,7 +176,10 @@ fn it_judges_a_certificate_as_the_server_does() {
         params.not_after = (now - day).into();
     });
     let said = agree(&world, &expired, Some("expired"));
-    assert!(said.contains("the certificate is outside its validity period (invalid peer certificate: certificate expired"), "{said}");
+    assert!(
+        said.contains("the certificate is outside its validity period (it ran out at "),
+        "{said}"
+    );
     // What is wrong with a certificate says nothing of the policy.
     assert!(!said.contains("allow["), "{said}");
     let zero = world

@@ -49,16 +49,21 @@ const LANDLOCK: &[c_long] = &[
 #[test]
 fn without_openat2_links_are_refused_all_the_same() {
     for error in [libc::ENOSYS, libc::EPERM] {
-        let world = World::new();
+        let mut world = World::new();
         let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
         let _inside = world.service("node", answer("up 1\n"));
         symlink("../secret.sock", world.socket("symlink")).unwrap();
         symlink("node.sock", world.socket("alias")).unwrap();
         std::fs::hard_link(world.path("secret.sock"), world.socket("hardlink")).unwrap();
+        world.settings.rest = "[services.app]\nsocket = \"app/secret.sock\"\n".to_owned();
+        std::fs::create_dir(world.path("app")).unwrap();
         let aegis = start_where_calls_fail(&world, &[libc::SYS_openat2], error);
         let scraper = world.prometheus(&aegis);
         assert_eq!(scraper.get("/node").text(), "up 1\n");
-        for service in ["symlink", "alias", "hardlink"] {
+        // In place of a directory, too.
+        std::fs::remove_dir(world.path("app")).unwrap();
+        symlink(".", world.path("app")).unwrap();
+        for service in ["symlink", "alias", "hardlink", "app"] {
             let got = scraper.get(&format!("/{service}"));
             let seen = (got.status, got.header("Aegis-Reason"));
             assert_eq!(seen, (502, Some("escapes")), "{service}");

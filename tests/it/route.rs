@@ -184,6 +184,14 @@ fn a_query_is_refused_with_the_remedy_unless_the_service_lists_its_parameters() 
     assert!(refused.text().contains("params"), "{}", refused.text());
     stage.aegis.refused("route", "target");
     assert_eq!(stage.service.connections(), 0);
+    // It is no failure of a service that was not asked.
+    let metrics = stage.connect().get("/metrics").unwrap().text();
+    let counted = r#"aegis_requests_refused_total{stage="route",reason="target"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    let failures = metrics
+        .lines()
+        .filter(|line| line.starts_with("aegis_scrape_failures"));
+    assert_eq!(failures.collect::<Vec<_>>(), Vec::<&str>::new());
 
     let filtered = stage.world.service("filtered", answer("up 1\n"));
     let passed = stage
@@ -212,4 +220,28 @@ fn foreign_text_is_escaped_in_the_log() {
     assert_eq!(connection.answer(false).unwrap().status, 400);
     let log = stage.aegis.log().join("\n");
     assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+#[test]
+fn no_query_and_no_password_gets_into_the_log() {
+    let stage = stage();
+    for target in [
+        "/node?token=SECRET",
+        "/-/sd?token=SECRET",
+        "/node/metrics?token=SECRET",
+        "/node/metrics#SECRET",
+        "/?SECRET",
+        "?SECRET",
+        "http://user:SECRET@host/node",
+    ] {
+        assert_eq!(stage.connect().get(target).unwrap().status, 400, "{target}");
+    }
+    stage
+        .aegis
+        .logged(&["reason=target", r#"detail="/node/metrics?...""#]);
+    stage
+        .aegis
+        .logged(&["reason=target", r#"detail="it does not begin with /""#]);
+    let log = stage.aegis.log().join("\n");
+    assert!(!log.contains("SECRET"), "{log}");
 }

@@ -221,6 +221,28 @@ fn a_relative_socket_of_a_relative_configuration_is_found() {
 }
 
 #[test]
+fn a_link_in_place_of_a_directory_leads_nowhere_after_a_reload_either() {
+    let mut world = World::new();
+    world.settings.rest = "[services.app]\nsocket = \"app/app.sock\"\n".to_owned();
+    for folder in ["app", "other"] {
+        std::fs::create_dir(world.path(folder)).unwrap();
+    }
+    let _app = Service::answering(&world.path("app/app.sock"), answer("up 1\n").into());
+    let other = Service::answering(&world.path("other/app.sock"), answer("secret 1\n").into());
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/app").text(), "up 1\n");
+    std::fs::rename(world.path("app"), world.path("old")).unwrap();
+    symlink("other", world.path("app")).unwrap();
+    let escapes = || assert_eq!(scraper.get("/app").header("Aegis-Reason"), Some("escapes"));
+    escapes();
+    aegis.signal(rustix::process::Signal::HUP);
+    aegis.logged(&["reloaded"]);
+    escapes();
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
 fn the_request_that_a_service_sees_is_written_by_aegis() {
     let world = World::new();
     let service = world.service("node", answer("up 1\n"));

@@ -14,6 +14,7 @@ use rustls::{
 };
 use x509_parser::parse_x509_certificate;
 
+use super::refused::note_leaf;
 use crate::formalities::{Flaw, Place};
 
 /// Requires that a client certificate is made for client authentication, and contradicts neither
@@ -27,6 +28,31 @@ pub(super) struct RequireClientAuth(Arc<dyn ClientCertVerifier>);
 impl RequireClientAuth {
     pub(super) fn over(chain_verifier: Arc<dyn ClientCertVerifier>) -> Self {
         Self(chain_verifier)
+    }
+
+    /// The whole check.
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        // The search for a path tries every order of what a stranger sends: a few hundred
+        // certificates, with names that all fit, keep it busy for seconds.
+        let size = intermediates.iter().map(|certificate| certificate.len());
+        let size = size.sum::<usize>().saturating_add(end_entity.len());
+        let too_much = if intermediates.len() > MOST_INTERMEDIATES {
+            Some(TooMuch::Intermediates(intermediates.len()))
+        } else {
+            Some(TooMuch::Bytes(size)).filter(|_| size > LARGEST_CHAIN)
+        };
+        if let Some(why) = too_much {
+            return Err(other(why));
+        }
+        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
+        check_leaf(end_entity)?;
+        self.check_those_needed(end_entity, intermediates, now)?;
+        Ok(verified)
     }
 
     /// Refuses a chain that leads to a client CA only through a flawed intermediate.
@@ -63,22 +89,8 @@ impl ClientCertVerifier for RequireClientAuth {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // The search for a path tries every order of what a stranger sends: a few hundred
-        // certificates, with names that all fit, keep it busy for seconds.
-        let size = intermediates.iter().map(|certificate| certificate.len());
-        let size = size.sum::<usize>().saturating_add(end_entity.len());
-        let too_much = if intermediates.len() > MOST_INTERMEDIATES {
-            Some(TooMuch::Intermediates(intermediates.len()))
-        } else {
-            Some(TooMuch::Bytes(size)).filter(|_| size > LARGEST_CHAIN)
-        };
-        if let Some(why) = too_much {
-            return Err(other(why));
-        }
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        check_leaf(end_entity)?;
-        self.check_those_needed(end_entity, intermediates, now)?;
-        Ok(verified)
+        let verified = self.check(end_entity, intermediates, now);
+        verified.inspect_err(|_| note_leaf(end_entity))
     }
 
     fn verify_tls12_signature(

@@ -1,16 +1,19 @@
 //! A directory of sockets, held open, and the one way in which a socket in it is opened.
 
+mod open;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::escaped::Escaped;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
+use open::{Links, open, open_beneath};
 
 /// A directory by its path, which is configuration, and by a descriptor: a socket is opened
 /// beneath that, whatever becomes of the path meanwhile.
@@ -29,15 +32,6 @@ struct Held {
     identity: (u64, u64),
 }
 
-/// Whether there may be symbolic links on the way to a directory.
-#[derive(Clone, Copy, Debug)]
-enum Links {
-    /// There was one when the configuration was read: it is the operator's.
-    Followed,
-    /// There was none: whoever puts one there means to lead elsewhere.
-    Refused,
-}
-
 /// What tells a file from all others: its device and inode.
 fn identity(file: &Stat) -> (u64, u64) {
     (file.st_dev, file.st_ino)
@@ -54,13 +48,21 @@ impl Directory {
     /// Names a directory; it is held from when it is first needed.
     pub(super) fn at(path: &Path) -> Self {
         let links = match open(path, Links::Refused) {
-            // The last two: there is no openat2 here.
-            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => Links::Followed,
+            Err(Errno::LOOP) => Links::Followed,
             Ok(_) | Err(_) => Links::Refused,
         };
         Self {
             path: path.to_owned(),
             links,
+            held: Mutex::new(None),
+        }
+    }
+
+    /// Names it for another configuration: what was no link is none by that either.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            links: self.links,
             held: Mutex::new(None),
         }
     }
@@ -186,17 +188,6 @@ impl Directory {
     }
 }
 
-fn open(directory: &Path, links: Links) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match links {
-        Links::Followed => fs::openat(CWD, directory, flags, Mode::empty()),
-        Links::Refused => {
-            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            fs::openat2(CWD, directory, flags, Mode::empty(), resolve)
-        }
-    }
-}
-
 impl Socket {
     /// Checks what was opened: a socket, and by its only name.
     fn check(descriptor: OwnedFd) -> Result<Self, Refused> {
@@ -227,37 +218,6 @@ impl Socket {
     }
 }
 
-/// Opens a name beneath a directory, following no link of any kind.
-///
-/// `O_PATH` without `O_NOFOLLOW`: with both, openat2 would open a final symbolic link itself
-/// instead of refusing it.
-fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
-        Err(error @ (Errno::NOSYS | Errno::PERM)) => {
-            OPENAT2_MISSED.call_once(|| {
-                tracing::warn!(%error, "openat2 is not to be had here; sockets are opened by openat, which refuses links as well");
-            });
-            open_by_one_name(directory, file)
-        }
-        opened => Ok(opened?),
-    }
-}
-
-static OPENAT2_MISSED: Once = Once::new();
-
-/// Opens a name beneath a directory on kernels before 5.6, and in containers without openat2.
-///
-/// A name that is one component can only be a link itself, and that shows by its type.
-fn open_by_one_name(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
-    if file.contains('/') {
-        return Err(Errno::XDEV.into());
-    }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(fs::openat(directory, file, flags, Mode::empty())?)
-}
-
 fn refused(error: &io::Error) -> Refused {
     let refusal = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT | Errno::NOTDIR) => return Refusal::Missing.into(),
@@ -269,6 +229,7 @@ fn refused(error: &io::Error) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use super::open::open_by_one_name;
     use super::*;
     use std::os::unix::net::UnixListener;
 

@@ -1,0 +1,115 @@
+//! How directories and sockets are opened: through no link, with and without openat2.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Once;
+
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Whether there may be symbolic links on the way to a directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Links {
+    /// There was one when a configuration first named it: it is the operator's.
+    Followed,
+    /// There was none: whoever puts one there means to lead elsewhere.
+    Refused,
+}
+
+pub(super) fn open(directory: &Path, links: Links) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match links {
+        Links::Followed => fs::openat(CWD, directory, flags, Mode::empty()),
+        Links::Refused => {
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match fs::openat2(CWD, directory, flags, Mode::empty(), resolve) {
+                Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(directory),
+                opened => opened,
+            }
+        }
+    }
+}
+
+/// Opens a directory behind no link where there is no openat2: each step from the one before.
+fn open_step_by_step(directory: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |from: BorrowedFd<'_>, step: &OsStr| fs::openat(from, step, flags, Mode::empty());
+    let mut reached = open(CWD, OsStr::new("."))?;
+    for step in directory.components() {
+        reached = open(reached.as_fd(), step.as_os_str())?;
+        let kind = FileType::from_raw_mode(fs::fstat(&reached)?.st_mode);
+        if kind == FileType::Symlink {
+            return Err(Errno::LOOP);
+        }
+        if kind != FileType::Directory {
+            return Err(Errno::NOTDIR);
+        }
+    }
+    Ok(reached)
+}
+
+/// Opens a name beneath a directory, following no link of any kind.
+///
+/// `O_PATH` without `O_NOFOLLOW`: with both, openat2 would open a final symbolic link itself
+/// instead of refusing it.
+pub(super) fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
+        Err(error @ (Errno::NOSYS | Errno::PERM)) => {
+            OPENAT2_MISSED.call_once(|| {
+                tracing::warn!(%error, "openat2 is not to be had here; sockets are opened by openat, which refuses links as well");
+            });
+            open_by_one_name(directory, file)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+static OPENAT2_MISSED: Once = Once::new();
+
+/// Opens a name beneath a directory on kernels before 5.6, and in containers without openat2.
+///
+/// A name that is one component can only be a link itself, and that shows by its type.
+pub(super) fn open_by_one_name(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    if file.contains('/') {
+        return Err(Errno::XDEV.into());
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat(directory, file, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_openat2_a_directory_is_reached_by_the_same_paths() {
+        use std::os::unix::fs::symlink;
+        let parent = tempfile::tempdir().unwrap();
+        // The temporary folder itself may lie behind a link.
+        let parent = parent.path().canonicalize().unwrap();
+        std::fs::create_dir_all(parent.join("a/b")).unwrap();
+        std::fs::write(parent.join("a/file"), "").unwrap();
+        symlink("a", parent.join("link")).unwrap();
+        for (path, expected) in [
+            ("a/b", Ok(())),
+            ("a/./b/../b", Ok(())),
+            ("a/b/c", Err(Errno::NOENT)),
+            ("a/file", Err(Errno::NOTDIR)),
+            ("a/file/b", Err(Errno::NOTDIR)),
+            ("link", Err(Errno::LOOP)),
+            ("link/b", Err(Errno::LOOP)),
+            ("a/../link/b", Err(Errno::LOOP)),
+        ] {
+            let path = parent.join(path);
+            let opened = [open(&path, Links::Refused), open_step_by_step(&path)];
+            let inodes = opened.map(|opened| opened.map(|it| fs::fstat(it).unwrap().st_ino));
+            assert_eq!(inodes[0], inodes[1], "{}", path.display());
+            assert_eq!(inodes[1].map(drop), expected, "{}", path.display());
+        }
+        assert!(open_step_by_step(Path::new("src")).is_ok());
+    }
+}
