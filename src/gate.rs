@@ -224,10 +224,14 @@ impl Endpoint {
     /// # Errors
     /// Why not.
     pub(crate) fn forget(&self, service: &ServiceName) -> Result<(), NotForgotten> {
-        self.gate().upstream.forget(service)?;
+        let forgotten = self.gate().upstream.forget(service);
+        let had_outcomes = self.outcomes.forget(service);
         self.metrics.forget(service);
-        self.outcomes.forget(service);
-        Ok(())
+        match forgotten {
+            // It was one of too many to be listed.
+            Err(NotForgotten::Unknown) if had_outcomes => Ok(()),
+            forgotten => forgotten,
+        }
     }
 
     /// The first address that is listened on.

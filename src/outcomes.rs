@@ -42,6 +42,9 @@ pub struct Failure {
     pub detail: Option<String>,
 }
 
+/// From here on it is asked which of them are known still.
+const MANY: usize = 1000;
+
 impl Outcomes {
     pub(crate) fn scraped(&self, service: &ServiceName, duration: Duration, bytes: u64) {
         let last = Ended {
@@ -79,9 +82,24 @@ impl Outcomes {
         services.get(service).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn forget(&self, service: &ServiceName) {
+    /// Forgets a service, and says whether anything was known of it.
+    pub(crate) fn forget(&self, service: &ServiceName) -> bool {
         let mut services = self.0.lock().unwrap_or_else(|held| held.into_inner());
-        services.remove(service);
+        services.remove(service).is_some()
+    }
+
+    /// Where there are too many, forgets those that are not known any more, and says which.
+    pub(crate) fn make_room_for(
+        &self,
+        service: &ServiceName,
+        is_known: impl Fn(&ServiceName) -> bool,
+    ) -> Vec<ServiceName> {
+        let mut services = self.0.lock().unwrap_or_else(|held| held.into_inner());
+        if services.len() < MANY || services.contains_key(service) {
+            return Vec::new();
+        }
+        let forgotten = services.extract_if(|service, _| !is_known(service));
+        forgotten.map(|(service, _)| service).collect()
     }
 
     fn note(&self, service: &ServiceName, change: impl FnOnce(&mut Recent)) {

@@ -30,13 +30,12 @@ impl Policy {
         self.entries.iter().any(|entry| entry.holds(peer))
     }
 
-    /// The name by which an entry admits this identity from this peer. Asked after the
-    /// handshake, so that nobody without any grant gets to speak HTTP.
+    /// Whether any entry admits this identity from this peer. Asked after the handshake, so that
+    /// nobody without any grant gets to speak HTTP.
     #[must_use]
-    pub fn knows(&self, peer: &Peer, identity: &Identity) -> Option<String> {
-        self.entries
-            .iter()
-            .find_map(|entry| entry.admits(peer, identity))
+    pub fn knows(&self, peer: &Peer, identity: &Identity) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.admits(peer, identity).is_some())
     }
 
     /// The entries that admit this identity from this peer, each by its place and where it was
@@ -328,7 +327,7 @@ mod tests {
         .unwrap();
         assert!(policy.admits(&peer("198.51.100.1")));
         assert!(!policy.admits(&peer("203.0.113.1")));
-        let known = |address, name| policy.knows(&peer(address), &scraper(name)).is_some();
+        let known = |address, name| policy.knows(&peer(address), &scraper(name));
         assert!(known("192.0.2.1", "a.example.org"));
         assert!(!known("198.51.100.1", "a.example.org"));
     }

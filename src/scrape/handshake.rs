@@ -7,11 +7,10 @@ mod refused;
 mod verify;
 mod wire;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -24,7 +23,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
@@ -191,22 +190,41 @@ impl Handshake {
             Ok(hello) => hello,
             Err(error) => return Err((refused(error), hello.take_io())),
         };
-        // A turn is held while the costly answer to the hello is computed, and until all that
-        // waits to run has run once. It is never held while the scraper takes its time:
-        // a few silent ones would otherwise keep everybody else out.
-        let turn = self.turns.acquire().await;
         let rest = hello.into_stream_with(Arc::clone(&self.tls), |connection| {
             connection.set_buffer_limit(Some(MOST_UNSENT));
         });
-        let mut rest = pin!(rest.into_fallible());
-        let begun = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
+        let ended = by_turns(&self.turns, rest.into_fallible()).await;
+        ended.map_err(|(error, stream)| (refused(error), Some(stream)))
+    }
+}
+
+/// Makes the rest of a handshake, with a turn for each step: one is held while the costly answer
+/// to a hello is computed or a chain is verified, and until all that waits to run has run once. It
+/// is never held while the scraper takes its time: a few silent ones would otherwise keep
+/// everybody else out.
+async fn by_turns<F: Future>(turns: &Semaphore, handshake: F) -> F::Output {
+    let mut handshake = pin!(handshake);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    loop {
+        let turn = turns.acquire().await;
+        let step = handshake.as_mut().poll(&mut Context::from_waker(&waker));
         yield_now().await;
         drop(turn);
-        let ended = match begun {
-            Poll::Ready(ended) => ended,
-            Poll::Pending => rest.await,
-        };
-        ended.map_err(|(error, stream)| (refused(error), Some(stream)))
+        match step {
+            Poll::Ready(ended) => return ended,
+            Poll::Pending => bell.0.notified().await,
+        }
+    }
+}
+
+/// Wakes whoever waits for it.
+#[derive(Debug, Default)]
+struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
     }
 }
 
@@ -231,17 +249,17 @@ fn is_admitted(peer: &Peer, policy: &Policy) -> Result<(), Refused> {
 }
 
 fn is_known(peer: &Peer, identity: &Identity, policy: &Policy) -> Result<(), Refused> {
-    match policy.knows(peer, identity) {
-        Some(_) => Ok(()),
-        None if identity.names().is_empty() => {
-            let shown = identity.shown();
-            let detail = format_args!(
-                "{shown}; no subject alternative name, and a common name does not count"
-            );
-            Err(Refused::new(Refusal::Identity, detail))
-        }
-        None => Err(Refused::new(Refusal::Identity, identity.shown())),
+    if policy.knows(peer, identity) {
+        return Ok(());
     }
+    let shown = identity.shown();
+    Err(match identity.names() {
+        [] => {
+            let why = "no subject alternative name, and a common name does not count";
+            Refused::new(Refusal::Identity, format_args!("{shown}; {why}"))
+        }
+        _ => Refused::new(Refusal::Identity, shown),
+    })
 }
 
 impl Presented {
@@ -349,3 +367,5 @@ fn client_verifier(
 mod limbo;
 #[cfg(any(test, fuzzing))]
 mod rehearsed;
+#[cfg(test)]
+mod tests;

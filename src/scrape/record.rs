@@ -74,8 +74,18 @@ impl Endpoint {
     }
 
     /// Whether a service has metrics: a name that no service ever had must not become a label.
+    /// Those of services that vanished make room for it, where there are too many.
     fn is_counted(&self, service: &ServiceName) -> bool {
-        service.is_reserved() || self.gate().upstream.knows(service)
+        let gate = self.gate();
+        let is_known =
+            |service: &ServiceName| service.is_reserved() || gate.upstream.knows(service);
+        if !is_known(service) {
+            return false;
+        }
+        for vanished in self.outcomes.make_room_for(service, is_known) {
+            self.metrics.forget(&vanished);
+        }
+        true
     }
 
     pub(super) fn note_refused(

@@ -59,7 +59,7 @@ fn what_is_commented_out_in_the_shipped_configuration_loads_too() {
     let path = folder.path().join("aegis.toml");
     std::fs::write(&path, text).unwrap();
     let config = load(path);
-    let node = &config.services["node"];
+    let node = &config.services[&"node".parse().unwrap()];
     assert_eq!(
         (node.params.len(), node.owner, node.max_concurrent),
         (1, Some(0), 2)

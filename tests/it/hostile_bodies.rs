@@ -129,3 +129,15 @@ fn a_gzip_bomb_passes_through_as_it_is() {
     let more = stage.aegis.memory("VmHWM:") - before;
     assert!(more < 4096, "{more} KiB more");
 }
+
+#[test]
+fn of_the_smallest_chunks_a_few_are_taken_before_others_have_their_turn() {
+    const CHUNKS: usize = 5000;
+    let stage = stage("");
+    let sent = format!("{CHUNKED}{}0\r\n\r\n", "1\r\n\n\r\n".repeat(CHUNKS));
+    let _service = stage.world.service("small", sent);
+    let got = stage.scraper().get("/small");
+    assert_eq!(got.body.len(), CHUNKS);
+    // 128 at the most are written as one.
+    assert!(got.chunks >= CHUNKS / 128, "{} chunks", got.chunks);
+}

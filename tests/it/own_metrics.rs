@@ -166,3 +166,34 @@ fn no_name_that_somebody_invents_becomes_a_series() {
     (1..20).for_each(strangers);
     assert_eq!(series(), before);
 }
+
+#[test]
+fn services_that_come_and_go_leave_no_more_series_than_there_may_be_services() {
+    let world = World::new();
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    for round in ["a", "b", "c"] {
+        let sockets = (0..600).map(|number| format!("{round}-{number}"));
+        for socket in sockets.clone() {
+            std::fs::write(world.socket(&socket), "").unwrap();
+        }
+        // Whoever asks for a list makes room for them.
+        assert_eq!(connection.get("/-/sd").unwrap().status, 200);
+        for socket in sockets {
+            let failed = connection.get(&format!("/{socket}")).unwrap();
+            assert_eq!(failed.header("Aegis-Reason"), Some("not_a_socket"));
+            std::fs::remove_file(world.socket(&socket)).unwrap();
+        }
+    }
+    let own = connection.get("/metrics").unwrap().text();
+    let counted = own
+        .lines()
+        .filter(|line| line.starts_with("aegis_scrapes_total{"));
+    let counted = counted.count();
+    assert!((600..=1000).contains(&counted), "{counted}");
+    let own = world.prometheus(&aegis).get("/metrics").text();
+    assert!(
+        own.contains("aegis_scrapes_total{service=\"c-599\"} 1"),
+        "{own}"
+    );
+}

@@ -149,7 +149,10 @@ impl Answer {
         let mut gathered = BytesMut::new();
         let mut size = first.len();
         // How it ended is for the next call; what came before goes out first.
-        while size < ENOUGH {
+        for _ in 1..MOST_GATHERED {
+            if size >= ENOUGH {
+                break;
+            }
             match self.piece_that_came().await {
                 Poll::Ready(Ok(Some(piece))) => {
                     if gathered.is_empty() {
@@ -205,6 +208,9 @@ const SMALL: usize = 16 * 1024;
 /// TLS takes it in one write, with a head and framing (`MOST_UNSENT` of the handshake): nine of the
 /// chunks of 4 KiB that services in Go send.
 const ENOUGH: usize = 36 * 1024;
+
+/// Chunks of one byte must not keep the other scrapes from their turn.
+const MOST_GATHERED: usize = 128;
 
 /// Bounds the memory of a scrape, together with what TLS holds. More is no faster.
 const READ_BUFFER: usize = 64 * 1024;

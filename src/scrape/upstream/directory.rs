@@ -32,6 +32,12 @@ struct Held {
     identity: (u64, u64),
 }
 
+/// Files of a directory that are looked at for a list: four for each service that is remembered.
+const MOST_FILES: usize = 4000;
+
+/// Unusable sockets that are named.
+const MOST_NAMED: usize = 10;
+
 /// What tells a file from all others: its device and inode.
 fn identity(file: &Stat) -> (u64, u64) {
     (file.st_dev, file.st_ino)
@@ -84,10 +90,16 @@ impl Directory {
         Ok(self.sockets()?.into_iter().filter_map(Result::ok).collect())
     }
 
-    /// Sockets in the directory that cannot be scraped by their names, and why.
+    /// Sockets in the directory that cannot be scraped by their names, and why; of many, a few.
     pub(super) fn unusable(&self) -> Vec<String> {
         let sockets = self.sockets().unwrap_or_default();
-        sockets.into_iter().filter_map(Result::err).collect()
+        let mut unusable: Vec<String> = sockets.into_iter().filter_map(Result::err).collect();
+        let more = unusable.len().saturating_sub(MOST_NAMED);
+        if more > 0 {
+            unusable.truncate(MOST_NAMED);
+            unusable.push(format!("{more} more in the socket directory"));
+        }
+        unusable
     }
 
     /// Says if every user of this host can put a socket into the directory.
@@ -103,15 +115,18 @@ impl Directory {
     /// to one, in its place.
     pub(super) fn in_the_hands_of_others(&self) -> Option<String> {
         let ours = rustix::process::geteuid().as_raw();
+        let our_group = rustix::process::getegid().as_raw();
         let mut below_is_trusted = None;
         for path in self.path.ancestors() {
             let Ok(found) = fs::stat(path) else { continue };
             let is_trusted = found.st_uid == 0 || found.st_uid == ours;
             let mode = Mode::from_raw_mode(found.st_mode);
+            let others_write = mode.contains(Mode::WOTH)
+                || (mode.contains(Mode::WGRP) && ![0, our_group].contains(&found.st_gid));
             // In a sticky directory, each can move what is its own.
             let can_move = |below_is_trusted| {
                 let is_sticky = mode.contains(Mode::SVTX);
-                !is_trusted || (mode.contains(Mode::WOTH) && !(is_sticky && below_is_trusted))
+                !is_trusted || (others_write && !(is_sticky && below_is_trusted))
             };
             if below_is_trusted.is_some_and(can_move) {
                 return Some(format!(
@@ -139,7 +154,7 @@ impl Directory {
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        for entry in fs::Dir::new(readable)? {
+        for entry in fs::Dir::new(readable)?.take(MOST_FILES) {
             let entry = entry?;
             let file = entry.file_name().to_bytes();
             let Some(stem) = file.strip_suffix(b".sock") else {
@@ -332,6 +347,22 @@ mod tests {
         std::fs::remove_file(at("own")).unwrap();
         std::fs::rename(at("old"), at("own")).unwrap();
         assert_eq!(reason(&plain, "a.sock"), None);
+    }
+
+    #[test]
+    fn of_a_directory_that_is_too_full_only_so_much_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            std::fs::write(folder.path().join(format!("-{number}.sock")), "").unwrap();
+        }
+        let unusable = Directory::at(folder.path()).unusable();
+        assert_eq!(unusable.len(), 11);
+        assert_eq!(unusable[10], "40 more in the socket directory");
+        for number in 0..5000 {
+            std::fs::write(folder.path().join(format!("{number}.sock")), "").unwrap();
+        }
+        let services = Directory::at(folder.path()).services().unwrap();
+        assert!(services.len() <= 4000, "{}", services.len());
     }
 
     #[test]
