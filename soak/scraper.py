@@ -11,7 +11,7 @@ ROUNDS = [("steady", 0.1, False), ("steady", 0.4, True), ("restarted", 0.1, Fals
 
 class Scraper:
     def __init__(self, world):
-        self.world, self.good, self.failed = world, 0, []
+        self.world, self.good, self.failed, self.closed = world, 0, [], 0
         self.over, self.counting = threading.Event(), threading.Lock()
         self.lengths = {}
 
@@ -47,6 +47,8 @@ class Scraper:
                 connection.close()
                 connection = None
                 if reused:
+                    with self.counting:
+                        self.closed += 1
                     continue
                 wrong = repr(error)
             except (OSError, http.client.HTTPException) as error:

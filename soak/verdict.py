@@ -3,7 +3,7 @@
 MIB = 1 << 20
 
 
-def judge(options, looks, scraper, services, world, panics, ended):
+def judge(options, looks, scraper, operator, services, world, panics, ended):
     """Everything that is not well; each fault begins with what it is about."""
     faults = []
     if len(looks) < 3:
@@ -27,11 +27,16 @@ def judge(options, looks, scraper, services, world, panics, ended):
     faults += [f"scrape: of {service} failed after {until - begun:.2f} s: {why}" for service, begun, until, why in unexplained[:5]]
     if len(unexplained) > 5:
         faults.append(f"scrape: {len(unexplained) - 5} more")
+    # Connections are closed at their age, an hour.
+    print(f"connections found closed when they were used again: {scraper.closed}")
+    if scraper.closed > 5 + options.minutes:
+        faults.append(f"scrape: {scraper.closed} connections were closed that should have stayed open")
     if not scraper.good:
         faults.append("scrape: none was good")
     print(f"panics: {panics:.0f}; log: {world.log.lines} lines, {dict(world.log.messages)}")
     if panics:
         faults.append(f"panics: {panics:.0f}")
+    faults += [f"reload: {one}" for one in operator.unmended]
     faults += [f"log: {line}" for line in world.log.unknown]
     if not (world.log.messages["reloaded"] and world.log.messages["not reloaded"]):
         faults.append("log: no reload, or no broken one, was seen")

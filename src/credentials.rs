@@ -4,7 +4,7 @@ mod ca;
 pub(crate) mod crl;
 mod expiry;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use x509_parser::time::ASN1Time;
 
-use crate::config::{self, Fault, Given};
+use crate::config::{self, ExpiredCrls, Fault, Given};
 pub(crate) use ca::usable_ca;
 use ca::{in_validity, parsed};
 pub(crate) use expiry::seconds_until;
@@ -31,6 +31,9 @@ pub struct Credentials {
     pub client_cas: RootCertStore,
     /// The CRLs for client certificates.
     pub client_crls: Vec<CertificateRevocationListDer<'static>>,
+    /// Until when the CRLs leave any client CA, in seconds since the Unix epoch; without CRLs, for
+    /// ever.
+    pub vouched_until: i64,
     /// What runs out some day.
     pub expiries: Vec<Expiry>,
     /// What is allowed, but will hurt; one sentence each.
@@ -50,12 +53,17 @@ impl Credentials {
         let cas = loader.certificates(&tls.client_ca_file, CA_KEY);
         let client_cas = loader.client_cas(&tls.client_ca_file, &cas);
         let client_crls = loader.crls(&tls.client_crl_files, &cas);
+        let vouched_until = match client_crls.is_empty() {
+            true => i64::MAX,
+            false => loader.vouched_until(&cas, tls.expired_crls),
+        };
         match key {
             Some(key) if loader.faults.is_empty() => Ok(Self {
                 chain,
                 key,
                 client_cas,
                 client_crls,
+                vouched_until,
                 expiries: loader.expiries,
                 warnings: loader.warnings,
             }),
@@ -69,6 +77,8 @@ struct Loader {
     faults: Vec<Fault>,
     expiries: Vec<Expiry>,
     warnings: Vec<String>,
+    /// Until when the latest CRL of each issuer is good.
+    crls: HashMap<Vec<u8>, i64>,
 }
 
 impl Loader {
@@ -149,6 +159,10 @@ impl Loader {
             for crl in self.crls_of(file) {
                 match crl::usable_crl(&crl, client_cas) {
                     Ok(summary) if issuers.insert(summary.scope.clone()) => {
+                        let until = summary.expiry.as_ref().map_or(i64::MAX, |expiry| expiry.at);
+                        let (issuer, _) = summary.scope;
+                        let latest = self.crls.entry(issuer).or_insert(until);
+                        *latest = until.max(*latest);
                         self.expiries.extend(summary.expiry);
                         all.push(crl);
                     }
@@ -164,6 +178,22 @@ impl Loader {
             }
         }
         all
+    }
+
+    /// Until when any CA is left of which a CRL says who is revoked.
+    fn vouched_until(&mut self, cas: &[CertificateDer<'_>], expired: ExpiredCrls) -> i64 {
+        let mut latest = i64::MIN;
+        for ca in cas.iter().filter_map(|ca| parsed(ca).ok()) {
+            match (self.crls.get(ca.subject().as_raw()), expired) {
+                (Some(until), ExpiredCrls::Refuse) => latest = latest.max(*until),
+                (Some(_), ExpiredCrls::UnsafeAccept) => latest = i64::MAX,
+                (None, _) => self.warnings.push(format!(
+                    "there is no CRL of the client CA ({}): every certificate of it is refused; add it to tls.client_crl_files",
+                    ca.subject()
+                )),
+            }
+        }
+        latest
     }
 
     fn crls_of(&mut self, file: &Given<PathBuf>) -> Vec<CertificateRevocationListDer<'static>> {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Fault, Limits};
-use crate::credentials::{Credentials, Expiry, Role};
+use crate::credentials::{Credentials, Expiry, Role, seconds_until};
 use crate::forecast;
 use crate::log::{self, Sampler};
 use crate::metrics::{Format, Metrics, Standing};
@@ -32,6 +32,7 @@ pub struct Gate {
     pub advertise: Option<String>,
     warnings: Vec<String>,
     expiries: Vec<Expiry>,
+    vouched_until: i64,
 }
 
 impl Gate {
@@ -52,6 +53,7 @@ impl Gate {
         };
         let warnings = forecast::of(&config, &credentials, &upstream);
         let expiries = credentials.expiries.clone();
+        let vouched_until = credentials.vouched_until;
         let handshake = Handshake::new(credentials, &config.tls, &config.limits)?;
         Ok(Self {
             policy: config.policy,
@@ -61,6 +63,7 @@ impl Gate {
             advertise: config.advertise,
             warnings,
             expiries,
+            vouched_until,
         })
     }
 
@@ -85,6 +88,12 @@ impl Gate {
     pub fn server_has_expired(&self) -> bool {
         let server = self.soonest(Role::Server);
         server.is_some_and(|server| server.left() < 0)
+    }
+
+    /// Whether no client CA has a current CRL, so that every scraper is refused.
+    #[must_use]
+    pub fn vouches_for_nobody(&self) -> bool {
+        seconds_until(self.vouched_until) < 0
     }
 
     /// Whether a CRL has run out, and with it whoever it vouched for.

@@ -83,6 +83,9 @@ fn not_ready(gate: &Gate, endpoint: &Endpoint) -> Option<&'static str> {
     if gate.server_has_expired() {
         return Some("the server certificate has run out");
     }
+    if gate.vouches_for_nobody() {
+        return Some("no client CA has a current CRL");
+    }
     if gate.upstream.has_directory().is_err() {
         return Some("the socket directory is not there");
     }

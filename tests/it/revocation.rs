@@ -6,7 +6,8 @@ use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::handshake::stage;
-use crate::harness::{World, answer};
+use crate::harness::aegis::command;
+use crate::harness::{Pki, World, answer, operator};
 use crate::life::until_refused;
 
 #[test]
@@ -70,4 +71,44 @@ fn an_expired_crl_goes_on_to_be_asked_only_by_a_loud_choice() {
     ]);
     stage.refuses(Some(&bad), "revoked");
     stage.admits(&good);
+}
+
+#[test]
+fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
+    let days = Duration::from_secs(3 * 24 * 3600);
+    let of_another = Pki::new();
+    for (issuer, left, warning, ready) in [
+        (None, dayss, None, true),
+        (None, Duration::from_secs(60), Some("the CRL of CN="), false),
+        (
+            Some(&of_another),
+            days,
+            Some("there is no CRL of the client CA (CN="),
+            false,
+        ),
+    ] {
+        let mut world = World::new();
+        world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+        world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+        let issuer = issuer.unwrap_or(&world.pki);
+        let crl = issuer.crl_revoking(&issuer.client(), left);
+        std::fs::write(world.path("crl.pem"), crl).unwrap();
+        let mut check = command();
+        check.args(["check", "--config"]).arg(world.write_config());
+        let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+        match warning {
+            Some(warning) => assert!(said.contains(warning), "{said}"),
+            None => assert!(!said.contains("CRL"), "{said}"),
+        }
+        let aegis = world.start();
+        let answer = operator::ask(&world.path("admin.sock"), "GET", "/-/ready", "");
+        match ready {
+            true => assert_eq!(answer.text(), "ready\n"),
+            false => assert_eq!(answer.text(), "not ready: no client CA has a current CRL\n"),
+        }
+        let got = world
+            .scraper(&aegis, Some(&world.pki.client()))
+            .try_get("/node");
+        assert_eq!(got.is_ok(), ready);
+    }
 }
