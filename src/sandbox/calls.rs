@@ -149,6 +149,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_call_is_allowed_that_leads_out_or_looks_into_another_process() {
+        for call in [
+            libc::SYS_add_key,
+            libc::SYS_bind,
+            libc::SYS_bpf,
+            libc::SYS_chroot,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_init_module,
+            libc::SYS_io_uring_setup,
+            libc::SYS_kexec_load,
+            libc::SYS_keyctl,
+            libc::SYS_kill,
+            libc::SYS_listen,
+            libc::SYS_memfd_create,
+            libc::SYS_mount,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_perf_event_open,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_pivot_root,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_ptrace,
+            libc::SYS_reboot,
+            libc::SYS_setns,
+            libc::SYS_setuid,
+            libc::SYS_socketpair,
+            libc::SYS_unlinkat,
+            libc::SYS_unshare,
+            libc::SYS_userfaultfd,
+        ] {
+            assert!(!ALLOWED.contains(&call), "{call}");
+        }
+    }
+
+    #[test]
     fn the_filter_can_be_made_for_this_machine() {
         assert!(!program().unwrap().is_empty());
     }

@@ -15,6 +15,7 @@ use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 use crate::harness::aegis::command;
 use crate::harness::operator::ask;
 use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, not_tested, wait_until};
+use crate::sandbox::has_landlock;
 
 /// Does something where these system calls fail in this way, as on a kernel that lacks them.
 fn where_calls_fail<T: Send + 'static>(
@@ -106,6 +107,26 @@ fn a_kernel_without_a_wall_is_told_of_and_serves_only_where_it_may() {
             ))
         };
         assert!(kinds.iter().any(why), "{said}");
+    }
+}
+
+#[test]
+fn where_seccomp_is_missing_landlock_alone_keeps_tcp_in() {
+    if !has_landlock() {
+        return;
+    }
+    let world = World::new();
+    let file = world.write_config();
+    let output = where_calls_fail(&[libc::SYS_seccomp], libc::ENOSYS, move || {
+        let mut sandbox = command();
+        sandbox.args(["sandbox", "--config"]).arg(file);
+        sandbox.output().unwrap()
+    });
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the sandbox has no seccomp: "), "{said}");
+    for call in ["open a TCP connection", "listen on a TCP port"] {
+        let denied = format!("denied: {call} (landlock_tcp)");
+        assert!(said.contains(&denied), "{call}\n{said}");
     }
 }
 

@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::handshake::stage;
 use crate::harness::aegis::command;
-use crate::harness::{Pki, World, answer, operator};
+use crate::harness::{World, answer, operator};
 use crate::life::until_refused;
 
 #[test]
@@ -76,12 +76,11 @@ fn an_expired_crl_goes_on_to_be_asked_only_by_a_loud_choice() {
 #[test]
 fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
     let days = Duration::from_secs(3 * 24 * 3600);
-    let of_another = Pki::new();
-    for (issuer, left, warning, ready) in [
-        (None, dayss, None, true),
-        (None, Duration::from_secs(60), Some("the CRL of CN="), false),
+    for (of_the_client_ca, left, warning, ready) in [
+        (true, days, None, true),
+        (true, Duration::from_secs(60), Some("the CRL of CN="), false),
         (
-            Some(&of_another),
+            false,
             days,
             Some("there is no CRL of the client CA (CN="),
             false,
@@ -90,7 +89,8 @@ fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
         let mut world = World::new();
         world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
         world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
-        let issuer = issuer.unwrap_or(&world.pki);
+        let below = world.pki.intermediate();
+        let issuer = if of_the_client_ca { &world.pki } else { &below };
         let crl = issuer.crl_revoking(&issuer.client(), left);
         std::fs::write(world.path("crl.pem"), crl).unwrap();
         let mut check = command();

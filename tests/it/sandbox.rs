@@ -12,7 +12,7 @@ fn sandbox(world: &World) -> Output {
 }
 
 /// Whether the kernel of the tester has Landlock with TCP (ABI 4).
-fn has_landlock() -> bool {
+pub fn has_landlock() -> bool {
     let world = World::new();
     let mut check = command();
     check.args(["check", "--config"]).arg(world.write_config());
