@@ -65,8 +65,9 @@ impl Config {
     pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         // All else would only be said to be missing.
-        let mut written = written(overrides, &mut faults).map_err(|fault| vec![fault])?;
         let mut warnings = Vec::new();
+        let written = written(overrides, &mut faults, &mut warnings);
+        let mut written = written.map_err(|fault| vec![fault])?;
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
         let config = read::config(written, warnings, &mut faults);
         faults.sort_by_key(Fault::line);
@@ -79,9 +80,10 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or what it says of the admin socket cannot be understood.
     pub fn admin_socket(overrides: &Overrides) -> Result<Option<PathBuf>, Vec<Fault>> {
-        let mut elsewhere = Vec::new();
-        let mut written = written(overrides, &mut elsewhere).map_err(|fault| vec![fault])?;
-        overrides.lay_over(&mut written, &mut elsewhere, &mut Vec::new());
+        let (mut elsewhere, mut warnings) = (Vec::new(), Vec::new());
+        let written = written(overrides, &mut elsewhere, &mut warnings);
+        let mut written = written.map_err(|fault| vec![fault])?;
+        overrides.lay_over(&mut written, &mut elsewhere, &mut warnings);
         let mut faults = Vec::new();
         let admin = read::admin(&mut written, &mut faults);
         match faults.is_empty() {
@@ -253,7 +255,11 @@ pub enum LogLevel {
 }
 
 /// Reads what the file says, or nothing if there is none.
-fn written(overrides: &Overrides, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
+fn written(
+    overrides: &Overrides,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> Result<Section, Fault> {
     let default = Path::new(Config::DEFAULT_FILE);
     let file = match &overrides.config {
         Some(path) => Some(path.as_path()),
@@ -261,7 +267,10 @@ fn written(overrides: &Overrides, faults: &mut Vec<Fault>) -> Result<Section, Fa
         None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
     };
     match file {
-        Some(path) => parse_file(path, faults),
+        Some(path) => {
+            warnings.extend(file::writable_by_all(path));
+            parse_file(path, faults)
+        }
         None => Ok(Section::empty("")),
     }
 }

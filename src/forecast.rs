@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Config, Given, Listen};
+use x509_parser::parse_x509_certificate;
+
+use crate::config::{AdminSocket, Config, Given, Listen};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, Name};
 use crate::networks::Network;
@@ -18,8 +20,30 @@ pub(crate) fn of(config: &Config, credentials: &Credentials, upstream: &Upstream
     warnings.extend(unnamed_addresses(&config.listen, credentials));
     warnings.extend(dead_entries(&config.policy, &config.listen, upstream));
     warnings.extend(upstream.warnings());
+    warnings.extend(not_for_servers(credentials));
+    warnings.extend(config.admin.as_ref().and_then(open_to_all));
     warnings
 }
+
+/// Says if the server's certificate is for other uses: scrapers refuse it.
+fn not_for_servers(credentials: &Credentials) -> Option<String> {
+    let (_, leaf) = parse_x509_certificate(credentials.chain.first()?).ok()?;
+    let uses = leaf.extended_key_usage().ok()??.value;
+    (!uses.server_auth && !uses.any).then(|| {
+        "the server certificate is not for servers (its extended key usage lacks serverAuth): scrapers will refuse it; issue it anew".to_owned()
+    })
+}
+
+/// Says if every user of this host may ask on the admin socket.
+fn open_to_all(admin: &AdminSocket) -> Option<String> {
+    let mode = admin.mode;
+    (mode & OTHERS != 0).then(|| {
+        format!("admin_socket_mode: {mode:04o} is for every user of this host, who would see every service and could reload; make its last digit 0")
+    })
+}
+
+/// The permission bits of users who neither own a file nor are in its group.
+const OTHERS: u32 = 0o007;
 
 /// Addresses that a scraper could not check the server's certificate by.
 fn unnamed_addresses(listen: &[Given<Listen>], credentials: &Credentials) -> Vec<String> {

@@ -87,7 +87,7 @@ async fn serve_config(
         .map_err(Ended::Configuration)?;
     let (listen, admin) = (config.addresses(), config.admin.clone());
     let (sandbox, paths) = (config.sandbox, Paths::of(&config, Config::file(overrides)));
-    let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
+    let gate = first_gate(config).map_err(Ended::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
     }
@@ -134,6 +134,19 @@ async fn serve_config(
         ended = drain(&mut connections, &mut workers, &mut signals, &endpoint) => ended,
         never = operated => match never {},
         never = supervisor.watch(&endpoint) => match never {},
+    }
+}
+
+/// Builds the first gate, and looks at what only a start needs.
+pub(crate) fn first_gate(config: Config) -> Result<Gate, Vec<Fault>> {
+    let admin = config.admin.as_ref().map_or(Ok(()), admin::look);
+    match (Gate::build(config, None), admin) {
+        (Ok(gate), Ok(())) => Ok(gate),
+        (gate, admin) => {
+            let mut faults = gate.err().unwrap_or_default();
+            faults.extend(admin.err());
+            Err(faults)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Reads a regular file of at most [`LARGEST_FILE`] bytes.
@@ -26,6 +27,17 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is larger than 16 MiB"));
     }
     Ok(bytes)
+}
+
+/// Says if every user of this host can write a file.
+pub(super) fn writable_by_all(path: &Path) -> Option<String> {
+    let mode = path.metadata().ok()?.permissions().mode();
+    (mode & 0o002 != 0).then(|| {
+        format!(
+            "{}: every user of this host can write it, and so grant what they like; chmod o-w it",
+            path.display()
+        )
+    })
 }
 
 /// Says what to do where a file is not to be read: the sandbox leaves only the directories that

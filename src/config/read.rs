@@ -71,7 +71,18 @@ fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> 
         let problem = format!("is empty; name at least one address, such as {DEFAULT_LISTEN:?}");
         faults.push(Fault::new(&given.origin, "listen", problem));
     }
-    parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults)
+    let listen = parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults);
+    let mut before = Vec::new();
+    for Given { value, origin } in &listen {
+        if before.contains(&value) {
+            let problem = format!("\"{value}\" is listed twice; take one of them out");
+            faults.push(Fault::new(origin, "listen", problem));
+        }
+        // Of port 0 each has a port of its own.
+        let is_one = value.address().is_none_or(|address| address.port() > 0);
+        before.extend(is_one.then_some(value));
+    }
+    listen
 }
 
 /// Reads where the operator's socket is, and its mode.

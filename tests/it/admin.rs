@@ -206,7 +206,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
 
     std::fs::remove_file(&socket).unwrap();
     std::fs::write(&socket, "somebody's").unwrap();
-    assert_eq!(started(&world).status.code(), Some(1));
+    assert_eq!(started(&world).status.code(), Some(78));
     assert!(!std::fs::metadata(&socket).unwrap().file_type().is_socket());
 }
 

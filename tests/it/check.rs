@@ -1,5 +1,7 @@
 //! `aegis check`: what will hurt later, and reports for machines.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 
@@ -105,6 +107,87 @@ fn a_server_certificate_that_no_scraper_can_check_is_said() {
         &world,
         "the server certificate has neither a DNS name nor 127.0.0.1 among its names",
     );
+}
+
+#[test]
+fn a_server_certificate_that_is_not_for_servers_is_said() {
+    let world = World::new();
+    let certificate = server(&world.pki, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    certificate.write(world.folder.path(), "server");
+    warns(&world, "the server certificate is not for servers");
+    for usages in [vec![ExtendedKeyUsagePurpose::Any], Vec::new()] {
+        let certificate = server(&world.pki, |params| params.extended_key_usages = usages);
+        certificate.write(world.folder.path(), "server");
+        assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn what_every_user_of_the_host_could_misuse_is_said() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0606\"".to_owned();
+    warns(&world, "admin_socket_mode: 0606 is for every user");
+    world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0660\"".to_owned();
+    let config = world.write_config();
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    std::fs::set_permissions(&config, Permissions::from_mode(0o666)).unwrap();
+    let file = config.display();
+    warns(
+        &world,
+        &format!("{file}: every user of this host can write it"),
+    );
+}
+
+/// What `aegis check` and `aegis serve` say, both with exit code 78.
+#[track_caller]
+fn both_refuse(world: &World, expected: &str) {
+    let config = world.write_config();
+    for ask in ["check", "serve"] {
+        let mut command = command();
+        let output = command.args([ask, "--config"]).arg(&config).output();
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{ask}: {said}");
+        assert!(said.contains(expected), "{ask}: no {expected:?} in\n{said}");
+    }
+}
+
+#[test]
+fn an_admin_socket_that_cannot_be_is_a_fault_of_the_configuration() {
+    let mut world = World::new();
+    std::fs::write(world.path("file"), "somebody's").unwrap();
+    let long = "l".repeat(108);
+    for (socket, expected) in [
+        ("absent/a.sock", "absent is no directory; create it"),
+        ("file/a.sock", "file is no directory; create it"),
+        ("file", "file is there, and is no socket; remove it"),
+        ("services", "services is there, and is no socket; remove it"),
+        (&long, "is too long for a socket; at most "),
+    ] {
+        world.settings.top = format!("admin_socket = {socket:?}");
+        both_refuse(&world, expected);
+    }
+    assert_eq!(std::fs::read(world.path("file")).unwrap(), b"somebody's");
+    // Below /run the unit may make it; that is a warning.
+    world.settings.top = "admin_socket = \"/run/aegis-absent/a.sock\"".to_owned();
+    let output = check(&world, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let warning =
+        "warning: admin_socket: /run/aegis-absent is not there now; its unit must make it";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
+fn an_address_that_is_listed_twice_is_a_fault_of_the_configuration() {
+    let mut world = World::new();
+    let twice = |entry: &str| format!("[{entry:?}, \"127.0.0.1:0\", {entry:?}, \"127.0.0.1:0\"]");
+    for entry in ["127.0.0.1:31337", "systemd", "systemd:a"] {
+        world.settings.listen = twice(entry);
+        both_refuse(&world, &format!("listen: \"{entry}\" is listed twice"));
+    }
 }
 
 #[test]

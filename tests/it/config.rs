@@ -241,7 +241,7 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let said = stderr(&second);
     assert!(
         said.contains(&format!(
-            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use"
+            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use (os error 98); `ss -ltnp` shows who has the port"
         )),
         "{said}"
     );

@@ -132,7 +132,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("cli", &["config", "gate", "refusal", "run"]),
     ("cli/health", &["admin", "config", "run", "view"]),
-    ("cli/check", &["config", "gate", "run", "sandbox", "view"]),
+    ("cli/check", &["admin", "config", "run", "sandbox", "view"]),
     ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (
         "cli/explain",
