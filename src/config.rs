@@ -70,7 +70,14 @@ impl Config {
         let mut written = written.map_err(|fault| vec![fault])?;
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
         let config = read::config(written, warnings, &mut faults);
-        faults.sort_by_key(Fault::line);
+        if faults.iter().any(Fault::is_of_no_file) {
+            let file = Self::DEFAULT_FILE;
+            let problem = format!(
+                "no file was read: {file} is not there; write it, or name another by --config"
+            );
+            faults.push(Fault::new(&Origin::Unset, "", problem));
+        }
+        faults.sort_by_key(|fault| (fault.line(), !fault.key().is_empty()));
         config.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
@@ -260,26 +267,22 @@ fn written(
     faults: &mut Vec<Fault>,
     warnings: &mut Vec<String>,
 ) -> Result<Section, Fault> {
-    let default = Path::new(Config::DEFAULT_FILE);
-    let file = match &overrides.config {
-        Some(path) => Some(path.as_path()),
+    let path = Config::file(overrides);
+    let origin = match &overrides.config {
+        Some(_) => Origin::Flag("--config"),
         // One that cannot be looked at is read all the same, to say why.
-        None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
+        None if matches!(path.try_exists(), Ok(false)) => return Ok(Section::empty("")),
+        None => Origin::Unset,
     };
-    match file {
-        Some(path) => {
-            warnings.extend(file::writable_by_all(path));
-            parse_file(path, faults)
-        }
-        None => Ok(Section::empty("")),
-    }
+    warnings.extend(file::writable_by_all(path));
+    parse_file(path, origin, faults)
 }
 
 /// Reads a file's table, with what is wrong in it; an error if there is nothing to read.
-fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
+fn parse_file(path: &Path, origin: Origin, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
     let fault = |problem: String| {
         let problem = format!("{} {problem}", path.display());
-        Fault::new(&Origin::Flag("--config"), "", problem)
+        Fault::new(&origin, "", problem)
     };
     let bytes = read_bounded(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use x509_parser::parse_x509_certificate;
 
-use crate::config::{AdminSocket, Config, Given, Listen};
+use crate::config::{AdminSocket, Config, Given, Limits, Listen};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, Name};
 use crate::networks::Network;
@@ -22,6 +22,7 @@ pub(crate) fn of(config: &Config, credentials: &Credentials, upstream: &Upstream
     warnings.extend(upstream.warnings());
     warnings.extend(not_for_servers(credentials));
     warnings.extend(config.admin.as_ref().and_then(open_to_all));
+    warnings.extend(limits_without_effect(&config.limits));
     warnings
 }
 
@@ -65,6 +66,24 @@ fn unnamed_addresses(listen: &[Given<Listen>], credentials: &Credentials) -> Vec
             format!("the server certificate has neither a DNS name nor {address} among its names: no scraper can check it there")
         })
         .collect()
+}
+
+/// Limits that others make vain.
+fn limits_without_effect(limits: &Limits) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (each, all) = (limits.connections_per_address, limits.connections);
+    if each > all {
+        warnings.push(format!(
+            "limits.connections_per_address: {each} is above connections ({all}), so that one address can take every place; lower it"
+        ));
+    }
+    let (unasked, longest) = (limits.scrape_timeout, limits.scrape_timeout_max);
+    if unasked > longest {
+        warnings.push(format!(
+            "limits.scrape_timeout: {unasked:?} is above scrape_timeout_max ({longest:?}), so that a scraper that names no timeout gets the longest; lower it, or raise scrape_timeout_max"
+        ));
+    }
+    warnings
 }
 
 /// Columns of allow entries that nothing can match.

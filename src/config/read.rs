@@ -13,7 +13,6 @@ use super::{
     AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion, services,
 };
 use crate::networks::{Network, Networks};
-use crate::origin::Origin;
 use crate::policy::{Entry, Policy};
 
 /// Reads the whole configuration; `None` if a part without a default is missing or unusable.
@@ -25,13 +24,13 @@ pub(super) fn config(
     let listen = listen(&mut written, faults);
     let socket_dir = path(&mut written, "socket_dir", faults).unwrap_or_else(|| Given {
         value: PathBuf::from(DEFAULT_SOCKET_DIR),
-        origin: Origin::Unset,
+        origin: written.origin().clone(),
     });
     let admin = admin(&mut written, faults);
     let advertise = advertise(&mut written, faults);
     let sandbox = sandbox(&mut written, &mut warnings, faults);
     let tls = tls(written.table("tls", faults), &mut warnings, faults);
-    let policy = policy(written.tables("allow", faults), &mut warnings, faults);
+    let policy = policy(&mut written, &mut warnings, faults);
     let limits = Limits::read(written.table("limits", faults), faults);
     let services = written.table("services", faults);
     let services = services::read(services, &limits, faults);
@@ -57,7 +56,7 @@ const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
 
 fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> {
     let given = written.texts("listen", faults).unwrap_or_else(|| {
-        let origin = Origin::Unset;
+        let origin = written.origin().clone();
         let value = DEFAULT_LISTEN.to_owned();
         Given {
             value: vec![Given {
@@ -111,7 +110,7 @@ fn sandbox(written: &mut Section, warnings: &mut Vec<String>, faults: &mut Vec<F
     }
     if sandbox == Sandbox::Required {
         let problem = "contradicts sandbox = \"required\"; take one of them out";
-        faults.push(Fault::new(&Origin::Unset, "unsafe_no_sandbox", problem));
+        faults.push(Fault::new(written.origin(), "unsafe_no_sandbox", problem));
     }
     warnings.push(
         "unsafe_no_sandbox: whoever takes aegis over can do whatever its user can".to_owned(),
@@ -171,13 +170,16 @@ fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>
 const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.3", TlsVersion::V1_3), ("1.2", TlsVersion::V1_2)];
 
 fn policy(
-    sections: Vec<Section>,
+    written: &mut Section,
     warnings: &mut Vec<String>,
     faults: &mut Vec<Fault>,
 ) -> Option<Policy> {
-    if sections.is_empty() {
+    let before = faults.len();
+    let sections = written.tables("allow", faults);
+    // Unless there is something that was noted to be of a wrong kind.
+    if sections.is_empty() && faults.len() == before {
         faults.push(Fault::new(
-            &Origin::Unset,
+            written.origin(),
             "allow",
             "there is no [[allow]] entry, so that nobody could scrape; write one with networks, identities and services, or give --allow-network and --allow-identity",
         ));
@@ -324,7 +326,7 @@ fn required_path(
     if given.is_none() && faults.len() == before {
         let problem =
             format!("is not set and has no default; write {key} under [tls], or give {flag}");
-        faults.push(Fault::new(&Origin::Unset, section.key(key), problem));
+        faults.push(Fault::new(section.origin(), section.key(key), problem));
     }
     given
 }

@@ -140,6 +140,24 @@ fn what_every_user_of_the_host_could_misuse_is_said() {
     );
 }
 
+#[test]
+fn limits_that_others_make_vain_are_said() {
+    let mut world = World::new();
+    world.settings.limits =
+        "connections = 8\nconnections_per_address = 8\nscrape_timeout = \"5m\"".to_owned();
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    world.settings.limits = "connections = 8\nconnections_per_address = 9".to_owned();
+    warns(
+        &world,
+        "limits.connections_per_address: 9 is above connections (8)",
+    );
+    world.settings.limits = "scrape_timeout = \"10m\"\nscrape_timeout_max = \"1s\"".to_owned();
+    warns(
+        &world,
+        "limits.scrape_timeout: 600s is above scrape_timeout_max (1s)",
+    );
+}
+
 /// What `aegis check` and `aegis serve` say, both with exit code 78.
 #[track_caller]
 fn both_refuse(world: &World, expected: &str) {
