@@ -269,7 +269,7 @@ fn written(
 ) -> Result<Section, Fault> {
     let path = Config::file(overrides);
     let origin = match &overrides.config {
-        Some(_) => Origin::Flag("--config"),
+        Some(_) => Origin::Flag(overrides.name("--config", "AEGIS_CONFIG")),
         // One that cannot be looked at is read all the same, to say why.
         None if matches!(path.try_exists(), Ok(false)) => return Ok(Section::empty("")),
         None => Origin::Unset,

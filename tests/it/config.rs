@@ -282,7 +282,7 @@ fn flags_go_over_the_environment_and_the_environment_over_the_file() {
     assert!(said(None, None).contains("\"file\" is not one of"));
     assert!(
         said(Some("environment"), None)
-            .contains("--log-level: log.level: \"environment\" is not one of")
+            .contains("aegis: AEGIS_LOG_LEVEL: log.level: \"environment\" is not one of")
     );
     assert!(
         said(Some("environment"), Some("flag"))

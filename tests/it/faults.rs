@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 
 use aegis::config::Config;
 
-use crate::harness::aegis::run;
+use crate::harness::aegis::{command, run};
 use crate::harness::{World, not_tested};
 
 const BROKEN: &str = r#"listen = ["nowhere", 7]
@@ -239,4 +239,38 @@ fn a_file_that_aegis_may_not_read_is_said_with_what_to_do() {
     let expected =
         "server.key cannot be read: Permission denied (os error 13); let aegis's user read it\n";
     assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_fault_of_a_variable_is_said_by_the_name_of_the_variable() {
+    let world = World::new();
+    let config = world.write_config();
+    let mut check = command();
+    check.args(["check", "--tls-key", "absent.key", "--config"]);
+    check.arg(config).envs([
+        ("AEGIS_LISTEN", "nowhere"),
+        ("AEGIS_TLS_CERT", ""),
+        ("AEGIS_TLS_KEY", "overridden"),
+        ("AEGIS_ALLOW_NETWORK", "10.0.0.1/8"),
+        ("AEGIS_ALLOW_IDENTITY", "prometheus"),
+    ]);
+    let said = String::from_utf8(check.output().unwrap().stderr).unwrap();
+    for expected in [
+        "AEGIS_LISTEN: listen[0]: \"nowhere\" is not",
+        "AEGIS_TLS_CERT: tls.cert_file: is empty",
+        "AEGIS_ALLOW_NETWORK: allow[0].networks[0]: ",
+        "AEGIS_ALLOW_IDENTITY: allow[0].identities[0]: ",
+    ] {
+        assert!(said.contains(&format!("aegis: {expected}")), "{said}");
+    }
+    assert!(!said.contains("AEGIS_TLS_KEY"), "{said}");
+    let unread = command()
+        .arg("check")
+        .env("AEGIS_CONFIG", "absent.toml")
+        .output();
+    let said = String::from_utf8(unread.unwrap().stderr).unwrap();
+    assert!(
+        said.starts_with("aegis: AEGIS_CONFIG: absent.toml cannot be read: "),
+        "{said}"
+    );
 }
