@@ -10,6 +10,7 @@ use crate::credentials::Credentials;
 use crate::identity::{Identity, Name};
 use crate::networks::Network;
 use crate::policy::{Entry, Policy};
+use crate::refusal::Refusal;
 use crate::scrape::Upstream;
 use crate::service::ServicePattern;
 
@@ -23,6 +24,7 @@ pub(crate) fn of(config: &Config, credentials: &Credentials, upstream: &Upstream
     warnings.extend(not_for_servers(credentials));
     warnings.extend(config.admin.as_ref().and_then(open_to_all));
     warnings.extend(limits_without_effect(&config.limits));
+    warnings.extend(not_scrapable(upstream));
     warnings
 }
 
@@ -85,6 +87,39 @@ fn limits_without_effect(limits: &Limits) -> Vec<String> {
     }
     warnings
 }
+
+/// What has a service's name in the socket directory and cannot be scraped: no socket, a link, or
+/// somebody else's. What is missing is not said: it may come.
+fn not_scrapable(upstream: &Upstream) -> Vec<String> {
+    let services = upstream.known().into_iter();
+    // Those elsewhere are not in the directory, and are not to be remembered as if they were.
+    let here = services.filter(|service| upstream.settings(service).socket.is_none());
+    let mut warnings: Vec<String> = here
+        .filter_map(|service| match upstream.look(&service) {
+            Ok(()) | Err(Refusal::Missing | Refusal::UnknownService) => None,
+            Err(refusal) => Some((service, refusal)),
+        })
+        .map(|(service, refusal)| {
+            let socket = upstream.socket_of(&service);
+            let (stage, reason) = (refusal.stage().name(), refusal.reason());
+            format!(
+                "{service}: {}, unusable, stage={stage} reason={reason}: {refusal}",
+                socket.display()
+            )
+        })
+        .collect();
+    let more = warnings.len().saturating_sub(MOST_NAMED);
+    warnings.truncate(MOST_NAMED);
+    if more > 0 {
+        warnings.push(format!(
+            "{more} more are unusable in the socket directory; `aegis services` lists them"
+        ));
+    }
+    warnings
+}
+
+/// More lines at a start would hide the others.
+const MOST_NAMED: usize = 10;
 
 /// Columns of allow entries that nothing can match.
 fn dead_entries(policy: &Policy, listen: &[Given<Listen>], upstream: &Upstream) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! `aegis check`: what will hurt later, and reports for machines.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::aegis::command;
 use crate::harness::pki::ip;
-use crate::harness::{Certified, Pki, World, allow, answer};
+use crate::harness::{Certified, Pki, Service, World, allow, answer};
 
 fn check(world: &World, more: &[&str]) -> Output {
     let mut command = command();
@@ -138,6 +138,46 @@ fn what_every_user_of_the_host_could_misuse_is_said() {
         &world,
         &format!("{file}: every user of this host can write it"),
     );
+}
+
+#[test]
+fn what_has_a_service_s_name_and_is_no_service_is_said() {
+    let mut world = World::new();
+    world.settings.rest = format!(
+        "[services.away]\nsocket = {:?}\n[services.gone]\n[services.foreign]\nowner = 4294967\n",
+        world.path("away.socket")
+    );
+    let _away = Service::answering(&world.path("away.socket"), Vec::new());
+    let _services = ["node", "foreign", "linked"].map(|name| world.service(name, answer("up 1\n")));
+    std::fs::hard_link(world.socket("linked"), world.socket("second")).unwrap();
+    symlink("node.sock", world.socket("link")).unwrap();
+    std::fs::write(world.socket("file"), "").unwrap();
+    std::fs::create_dir(world.socket("folder")).unwrap();
+    for (name, reason) in [
+        (
+            "file",
+            "not_a_socket: what has the socket's name is not a socket",
+        ),
+        ("folder", "not_a_socket: "),
+        ("foreign", "owner: "),
+        ("link", "escapes: "),
+        ("linked", "escapes: "),
+        ("second", "escapes: "),
+    ] {
+        let socket = world.socket(name).display().to_string();
+        let start = format!("{name}: {socket}, unusable, stage=upstream reason={reason}");
+        warns(&world, &start);
+    }
+    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(said.matches("warning: ").count(), 6, "{said}");
+    // As before: those elsewhere and those that are not there are not counted.
+    assert!(said.contains("and 7 sockets in "), "{said}");
+    for number in 0..20 {
+        std::fs::write(world.socket(&format!("x{number}")), "").unwrap();
+    }
+    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(said.matches(", unusable, ").count(), 10, "{said}");
+    assert!(said.contains("warning: 16 more are unusable"), "{said}");
 }
 
 #[test]

@@ -80,6 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "identity",
             "networks",
             "policy",
+            "refusal",
             "scrape",
             "service",
         ],
