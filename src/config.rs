@@ -4,6 +4,7 @@
 //! into a [`Config`] in which nothing is left to check, or into every fault at once.
 
 mod fault;
+mod faulty;
 mod file;
 mod limits;
 mod listen;
@@ -22,6 +23,7 @@ use crate::policy::Policy;
 use crate::service::ServiceName;
 
 pub use fault::{Fault, Given};
+pub use faulty::Faulty;
 pub(crate) use file::read_bounded;
 pub use limits::Limits;
 pub use listen::Listen;
@@ -63,22 +65,27 @@ impl Config {
     /// # Errors
     /// Every fault that was found, each with its file, line and key.
     pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        // All else would only be said to be missing.
-        let mut warnings = Vec::new();
+        Self::read(overrides).map_err(|faulty| faulty.faults)
+    }
+
+    /// As [`Config::load`], but where it has faults, one learns what it names nevertheless.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read(overrides: &Overrides) -> Result<Self, Box<Faulty>> {
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
         let written = written(overrides, &mut faults, &mut warnings);
-        let mut written = written.map_err(|fault| vec![fault])?;
+        // All else would only be said to be missing.
+        let mut written = match written {
+            Ok(written) if faults.is_empty() => written,
+            Ok(_) => return Err(Faulty::throughout(faults)),
+            Err(fault) => return Err(Faulty::throughout(vec![fault])),
+        };
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
-        let config = read::config(written, warnings, &mut faults);
-        if faults.iter().any(Fault::is_of_no_file) {
-            let file = Self::DEFAULT_FILE;
-            let problem = format!(
-                "no file was read: {file} is not there; write it, or name another by --config"
-            );
-            faults.push(Fault::new(&Origin::Unset, "", problem));
-        }
-        faults.sort_by_key(|fault| (fault.line(), !fault.key().is_empty()));
-        config.filter(|_| faults.is_empty()).ok_or(faults)
+        read::config(written, warnings, faults).map_err(|mut faulty| {
+            faulty.arrange();
+            faulty
+        })
     }
 
     /// Reads only where the admin socket is: whether `aegis serve` is well can be asked beside a

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
 use crate::admin;
-use crate::config::{Config, Fault};
+use crate::config::Fault;
 use crate::run::{self, Ended};
 use crate::sandbox;
 use crate::view::object;
@@ -65,7 +65,7 @@ impl Check {
 
 impl Report {
     fn of(flags: Flags) -> Self {
-        let mut config = match Config::load(&flags.into()) {
+        let mut config = match run::load(&flags.into()) {
             Ok(config) => config,
             Err(faults) => return Self::failed(faults),
         };

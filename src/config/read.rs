@@ -10,45 +10,63 @@ use super::limits::Limits;
 use super::listen::Listen;
 use super::section::Section;
 use super::{
-    AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion, services,
+    AdminSocket, Config, ExpiredCrls, Faulty, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion,
+    services,
 };
 use crate::networks::{Network, Networks};
 use crate::policy::{Entry, Policy};
 
-/// Reads the whole configuration; `None` if a part without a default is missing or unusable.
+/// Reads the whole configuration. What was wrong before this is among the faults.
 pub(super) fn config(
     mut written: Section,
     mut warnings: Vec<String>,
-    faults: &mut Vec<Fault>,
-) -> Option<Config> {
-    let listen = listen(&mut written, faults);
-    let socket_dir = path(&mut written, "socket_dir", faults).unwrap_or_else(|| Given {
-        value: PathBuf::from(DEFAULT_SOCKET_DIR),
-        origin: written.origin().clone(),
-    });
-    let admin = admin(&mut written, faults);
-    let advertise = advertise(&mut written, faults);
-    let sandbox = sandbox(&mut written, &mut warnings, faults);
-    let tls = tls(written.table("tls", faults), &mut warnings, faults);
-    let policy = policy(&mut written, &mut warnings, faults);
-    let limits = Limits::read(written.table("limits", faults), faults);
-    let services = written.table("services", faults);
-    let services = services::read(services, &limits, faults);
-    let log = log(written.table("log", faults), faults);
-    written.finish(faults);
-    Some(Config {
-        listen,
-        socket_dir,
-        admin,
-        advertise,
-        tls: tls?,
-        policy: policy?,
-        services,
-        limits,
-        sandbox,
-        log,
-        warnings,
-    })
+    mut faults: Vec<Fault>,
+) -> Result<Config, Box<Faulty>> {
+    let listen = listen(&mut written, &mut faults);
+    let socket_dir = socket_dir(&mut written, &mut faults);
+    let admin = admin(&mut written, &mut faults);
+    let advertise = advertise(&mut written, &mut faults);
+    let sandbox = sandbox(&mut written, &mut warnings, &mut faults);
+    let tls = written.table("tls", &mut faults);
+    let tls = self::tls(tls, &mut warnings, &mut faults);
+    let policy = policy(&mut written, &mut warnings, &mut faults);
+    let limits = written.table("limits", &mut faults);
+    let limits = Limits::read(limits, &mut faults);
+    let services = written.table("services", &mut faults);
+    let services = services::read(services, &limits, &mut faults);
+    let log = written.table("log", &mut faults);
+    let log = self::log(log, &mut faults);
+    written.finish(&mut faults);
+    match (socket_dir, tls, policy) {
+        (Some(socket_dir), Some(tls), Some(policy)) if faults.is_empty() => Ok(Config {
+            listen,
+            socket_dir,
+            admin,
+            advertise,
+            tls,
+            policy,
+            services,
+            limits,
+            sandbox,
+            log,
+            warnings,
+        }),
+        (socket_dir, tls, _) => Err(Box::new(Faulty {
+            faults,
+            socket_dir,
+            tls,
+            admin,
+        })),
+    }
+}
+
+/// Reads where the sockets are; `None` if that is wrong.
+fn socket_dir(written: &mut Section, faults: &mut Vec<Fault>) -> Option<Given<PathBuf>> {
+    let before = faults.len();
+    let given = path(written, "socket_dir", faults);
+    let value = PathBuf::from(DEFAULT_SOCKET_DIR);
+    let origin = written.origin().clone();
+    given.or_else(|| (faults.len() == before).then_some(Given { value, origin }))
 }
 
 const DEFAULT_LISTEN: &str = "[::1]:31337";

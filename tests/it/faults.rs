@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use aegis::config::Config;
 
 use crate::harness::aegis::{command, run};
-use crate::harness::{World, not_tested};
+use crate::harness::{Pki, World, allow, not_tested};
 
 const BROKEN: &str = r#"listen = ["nowhere", 7]
 sockets = "x"
@@ -226,7 +226,7 @@ fn what_is_missing_is_missing_in_the_file_that_was_read_or_in_none() {
 fn a_file_that_aegis_may_not_read_is_said_with_what_to_do() {
     let world = World::new();
     let (key, config) = (world.path("server.key"), world.write_config());
-    std::fs::set_permissions(&key, Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&key, Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(world.folder.path(), Permissions::from_mode(0o755)).unwrap();
     let program = world.path("aegis");
     std::fs::copy(env!("CARGO_BIN_EXE_aegis"), &program).unwrap();
@@ -273,4 +273,59 @@ fn a_fault_of_a_variable_is_said_by_the_name_of_the_variable() {
         said.starts_with("aegis: AEGIS_CONFIG: absent.toml cannot be read: "),
         "{said}"
     );
+}
+
+#[test]
+fn the_files_of_a_faulty_configuration_are_looked_at_all_the_same() {
+    let mut world = World::new();
+    world.settings.top = "foo = 1\nadmin_socket = \"services\"".to_owned();
+    world.settings.allow = allow(r#""1.2.3.4/8""#, r#""*""#, r#""*""#);
+    std::fs::remove_file(world.path("ca.pem")).unwrap();
+    let config = world.write_config();
+    let said = |ask| {
+        let mut command = command();
+        command.args([ask, "--socket-dir", "nodir", "--config"]);
+        let output = command.arg(&config).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let check = said("check");
+    for expected in [
+        "foo: unknown key",
+        "allow[0].networks[0]: \"1.2.3.4/8\" has bits set",
+        "socket_dir: nodir cannot be opened: No such file",
+        "tls.client_ca_file: ",
+        "services is there, and is no socket",
+        "aegis: 5 errors in the configuration",
+    ] {
+        assert!(check.contains(expected), "no {expected:?} in\n{check}");
+    }
+    assert_eq!(said("serve"), check);
+    std::fs::write(world.path("ca.pem"), world.pki.ca_pem()).unwrap();
+    let other = Pki::new().server().key.serialize_pem();
+    std::fs::write(world.path("server.key"), other).unwrap();
+    let check = said("check");
+    assert!(
+        check.contains("server.key is not the key of the certificate"),
+        "{check}"
+    );
+}
+
+#[test]
+fn nothing_is_said_to_be_missing_in_a_file_that_cannot_be_parsed() {
+    let world = World::new();
+    let path = world.path("aegis.yaml");
+    std::fs::write(&path, "listen:\n  - 127.0.0.1:31337\nfoo: 1\n").unwrap();
+    let output = run(&["check", "--config", path.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    let mut lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines.pop().unwrap().contains("in the configuration"),
+        "{said}"
+    );
+    assert!(!lines.is_empty());
+    for line in lines {
+        assert!(line.contains(": is not TOML: "), "{said}");
+    }
 }

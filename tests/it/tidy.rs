@@ -127,7 +127,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "admin", "config", "gate", "listen", "log", "metrics", "reload", "sandbox", "systemd",
+            "admin",
+            "config",
+            "credentials",
+            "gate",
+            "listen",
+            "log",
+            "metrics",
+            "reload",
+            "sandbox",
+            "scrape",
+            "systemd",
             "workers",
         ],
     ),
