@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,17 +38,89 @@ impl AdminListener {
                 Ok(Self(listener))
             }
             Err(error) => {
-                let problem = format!("{} cannot be listened on: {error}", path.display());
+                let is = |kind| error.kind() == kind;
+                let remedy = if is(io::ErrorKind::AddrInUse) {
+                    "; another aegis answers there: stop it, or name another path"
+                } else if is(io::ErrorKind::PermissionDenied) {
+                    "; let aegis's user write in its folder"
+                } else {
+                    ""
+                };
+                let problem = format!("{} cannot be listened on: {error}{remedy}", path.display());
                 Err(Fault::new(&socket.path.origin, "admin_socket", problem))
             }
         }
     }
 }
 
+/// Looks for what is wrong with the path as it is configured, without binding it.
+///
+/// # Errors
+/// No socket can be bound there by any process.
+pub(crate) fn look(socket: &AdminSocket) -> Result<(), Fault> {
+    let path = &socket.path.value;
+    let said = path.display();
+    let problem = if let Some(most) = too_long(path) {
+        format!("{said} is too long for a socket; at most {most} bytes fit here")
+    } else if !folder(path).is_dir() {
+        let folder = folder(path).display();
+        format!("{said} cannot be made: {folder} is no directory; create it for aegis's user")
+    } else if is_taken(path) {
+        format!("{said} is there, and is no socket; remove it, or name another path")
+    } else {
+        return Ok(());
+    };
+    Err(Fault::new(&socket.path.origin, "admin_socket", problem))
+}
+
+/// Says if the folder is one that the unit of aegis may make when it starts (`RuntimeDirectory=`).
+pub(crate) fn awaits_its_unit(socket: &AdminSocket) -> Option<String> {
+    let path = &socket.path.value;
+    (path.starts_with("/run") && !folder(path).exists()).then(|| {
+        format!(
+            "admin_socket: {} is not there now; its unit must make it, as those of aegis do (RuntimeDirectory=aegis/admin)",
+            folder(path).display()
+        )
+    })
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(here) if here.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => path,
+    }
+}
+
+/// The most bytes that a path like this one may have, if it has more.
+fn too_long(path: &Path) -> Option<usize> {
+    let length = |path: &Path| path.as_os_str().len();
+    let longest = length(path).max(length(&beside(path, HIGHEST_PROCESS)));
+    let over = longest.checked_sub(LONGEST_PATH).filter(|over| *over > 0)?;
+    length(path).checked_sub(over)
+}
+
+/// Linux `sun_path` is 108 bytes with its NUL (unix(7)).
+const LONGEST_PATH: usize = 107;
+
+/// The highest number that a process can have (`/proc/sys/kernel/pid_max` in proc(5)): what binds
+/// today must bind after the next start, too.
+const HIGHEST_PROCESS: u32 = 1 << 22;
+
+fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket())
+}
+
+/// Where the socket is until it is listened on.
+fn beside(path: &Path, process: u32) -> PathBuf {
+    path.with_extension(format!("{process}.new"))
+}
+
 /// Binds beside the path, sets the mode, and only then listens and renames: nobody can connect
 /// before, and the path always names a socket that answers.
 fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(there) = fs::symlink_metadata(path) {
+        // Since it was looked at.
         if !there.file_type().is_socket() {
             return Err(io::Error::other("what is there is no socket; remove it"));
         }
@@ -59,7 +131,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
             Ok(_) | Err(_) => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let beside = beside(path, std::process::id());
     // Left by one that was killed: in a container, every process has the same number.
     drop(fs::remove_file(&beside));
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

@@ -4,9 +4,11 @@
 //! into a [`Config`] in which nothing is left to check, or into every fault at once.
 
 mod fault;
+mod faulty;
 mod file;
 mod limits;
 mod listen;
+mod overrides;
 mod read;
 mod section;
 mod services;
@@ -21,10 +23,12 @@ use crate::policy::Policy;
 use crate::service::ServiceName;
 
 pub use fault::{Fault, Given};
+pub use faulty::Faulty;
 pub(crate) use file::read_bounded;
 pub use limits::Limits;
 pub use listen::Listen;
-use section::{Section, Value};
+pub use overrides::Overrides;
+use section::Section;
 
 /// Everything that `aegis serve` runs by, checked.
 #[derive(Debug)]
@@ -61,14 +65,27 @@ impl Config {
     /// # Errors
     /// Every fault that was found, each with its file, line and key.
     pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
+        Self::read(overrides).map_err(|faulty| faulty.faults)
+    }
+
+    /// As [`Config::load`], but where it has faults, one learns what it names nevertheless.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read(overrides: &Overrides) -> Result<Self, Box<Faulty>> {
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        let written = written(overrides, &mut faults, &mut warnings);
         // All else would only be said to be missing.
-        let mut written = written(overrides, &mut faults).map_err(|fault| vec![fault])?;
-        let mut warnings = Vec::new();
+        let mut written = match written {
+            Ok(written) if faults.is_empty() => written,
+            Ok(_) => return Err(Faulty::throughout(faults)),
+            Err(fault) => return Err(Faulty::throughout(vec![fault])),
+        };
         overrides.lay_over(&mut written, &mut faults, &mut warnings);
-        let config = read::config(written, warnings, &mut faults);
-        faults.sort_by_key(Fault::line);
-        config.filter(|_| faults.is_empty()).ok_or(faults)
+        read::config(written, warnings, faults).map_err(|mut faulty| {
+            faulty.arrange();
+            faulty
+        })
     }
 
     /// Reads only where the admin socket is: whether `aegis serve` is well can be asked beside a
@@ -77,9 +94,10 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or what it says of the admin socket cannot be understood.
     pub fn admin_socket(overrides: &Overrides) -> Result<Option<PathBuf>, Vec<Fault>> {
-        let mut elsewhere = Vec::new();
-        let mut written = written(overrides, &mut elsewhere).map_err(|fault| vec![fault])?;
-        overrides.lay_over(&mut written, &mut elsewhere, &mut Vec::new());
+        let (mut elsewhere, mut warnings) = (Vec::new(), Vec::new());
+        let written = written(overrides, &mut elsewhere, &mut warnings);
+        let mut written = written.map_err(|fault| vec![fault])?;
+        overrides.lay_over(&mut written, &mut elsewhere, &mut warnings);
         let mut faults = Vec::new();
         let admin = read::admin(&mut written, &mut faults);
         match faults.is_empty() {
@@ -250,138 +268,28 @@ pub enum LogLevel {
     Debug,
 }
 
-/// What the command line and the environment say, laid over the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `--config`
-    pub config: Option<PathBuf>,
-    /// `--listen`
-    pub listen: Vec<String>,
-    /// `--socket-dir`
-    pub socket_dir: Option<String>,
-    /// `--tls-cert`
-    pub tls_cert: Option<String>,
-    /// `--tls-key`
-    pub tls_key: Option<String>,
-    /// `--client-ca`
-    pub client_ca: Option<String>,
-    /// `--client-crl`
-    pub client_crl: Vec<String>,
-    /// `--allow-network`
-    pub allow_network: Vec<String>,
-    /// `--allow-identity`
-    pub allow_identity: Vec<String>,
-    /// `--admin-socket`
-    pub admin_socket: Option<String>,
-    /// `--log-format`
-    pub log_format: Option<String>,
-    /// `--log-level`
-    pub log_level: Option<String>,
-}
-
-impl Overrides {
-    fn lay_over(&self, written: &mut Section, faults: &mut Vec<Fault>, warnings: &mut Vec<String>) {
-        set_list(written, "listen", "--listen", &self.listen);
-        set_text(
-            written,
-            "socket_dir",
-            "--socket-dir",
-            self.socket_dir.as_ref(),
-        );
-
-        set_text(
-            written,
-            "admin_socket",
-            "--admin-socket",
-            self.admin_socket.as_ref(),
-        );
-
-        let mut tls = written.table("tls", faults);
-        set_text(&mut tls, "cert_file", "--tls-cert", self.tls_cert.as_ref());
-        set_text(&mut tls, "key_file", "--tls-key", self.tls_key.as_ref());
-        set_text(
-            &mut tls,
-            "client_ca_file",
-            "--client-ca",
-            self.client_ca.as_ref(),
-        );
-        set_list(
-            &mut tls,
-            "client_crl_files",
-            "--client-crl",
-            &self.client_crl,
-        );
-        written.set("tls", "--tls-cert", Value::Table(tls));
-
-        let mut log = written.table("log", faults);
-        set_text(&mut log, "format", "--log-format", self.log_format.as_ref());
-        set_text(&mut log, "level", "--log-level", self.log_level.as_ref());
-        written.set("log", "--log-format", Value::Table(log));
-
-        if self.allow_network.is_empty() && self.allow_identity.is_empty() {
-            return;
-        }
-        // In place of the file's entries, not beside them: a flag that was meant to narrow
-        // the policy must not widen it.
-        if !written.tables("allow", faults).is_empty() {
-            warnings.push("--allow-network and --allow-identity take the place of every [[allow]] entry of the file".to_owned());
-        }
-        let origin = Origin::Flag("--allow-network");
-        let mut entry = Section::at("allow[0]", origin.clone());
-        set_list(
-            &mut entry,
-            "networks",
-            "--allow-network",
-            &self.allow_network,
-        );
-        set_list(
-            &mut entry,
-            "identities",
-            "--allow-identity",
-            &self.allow_identity,
-        );
-        let every_service = vec!["*".to_owned()];
-        set_list(&mut entry, "services", "--allow-network", &every_service);
-        let entries = vec![(origin, Value::Table(entry))];
-        written.set("allow", "--allow-network", Value::List(entries));
-    }
-}
-
-fn set_text(section: &mut Section, key: &str, flag: &'static str, text: Option<&String>) {
-    if let Some(text) = text {
-        section.set(key, flag, Value::Text(text.clone()));
-    }
-}
-
-fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[String]) {
-    if !texts.is_empty() {
-        let items = texts
-            .iter()
-            .map(|text| (Origin::Flag(flag), Value::Text(text.clone())))
-            .collect();
-        section.set(key, flag, Value::List(items));
-    }
-}
-
 /// Reads what the file says, or nothing if there is none.
-fn written(overrides: &Overrides, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
-    let default = Path::new(Config::DEFAULT_FILE);
-    let file = match &overrides.config {
-        Some(path) => Some(path.as_path()),
+fn written(
+    overrides: &Overrides,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> Result<Section, Fault> {
+    let path = Config::file(overrides);
+    let origin = match &overrides.config {
+        Some(_) => Origin::Flag(overrides.name("--config", "AEGIS_CONFIG")),
         // One that cannot be looked at is read all the same, to say why.
-        None => Some(default).filter(|path| !matches!(path.try_exists(), Ok(false))),
+        None if matches!(path.try_exists(), Ok(false)) => return Ok(Section::empty("")),
+        None => Origin::Unset,
     };
-    match file {
-        Some(path) => parse_file(path, faults),
-        None => Ok(Section::empty("")),
-    }
+    warnings.extend(file::writable_by_all(path));
+    parse_file(path, origin, faults)
 }
 
 /// Reads a file's table, with what is wrong in it; an error if there is nothing to read.
-fn parse_file(path: &Path, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
+fn parse_file(path: &Path, origin: Origin, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
     let fault = |problem: String| {
         let problem = format!("{} {problem}", path.display());
-        Fault::new(&Origin::Flag("--config"), "", problem)
+        Fault::new(&origin, "", problem)
     };
     let bytes = read_bounded(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes)

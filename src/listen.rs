@@ -53,7 +53,7 @@ impl Listeners {
                     let problem = format!(
                         "{} cannot be listened on: {error}{}",
                         address.value,
-                        hint(addresses)
+                        hint(&error, addresses)
                     );
                     faults.push(Fault::new(&address.origin, "listen", problem));
                 }
@@ -149,14 +149,17 @@ impl SharedListeners {
     }
 }
 
-/// What may be meant by an address that is in use by the list itself.
-fn hint(addresses: &[Given<SocketAddr>]) -> &'static str {
+/// What to do about an address that cannot be bound; it may be in use by the list itself.
+fn hint(error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     let has = |wanted: fn(&IpAddr) -> bool| addresses.iter().any(|given| wanted(&given.value.ip()));
-    match has(IpAddr::is_unspecified) && addresses.len() > 1 {
-        true => {
-            "; [::] takes IPv4 as well, and 0.0.0.0 every IPv4 address: list no other beside it"
-        }
-        false => "",
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 are for root: take another, or a .socket unit of systemd"
+    } else if error.kind() != io::ErrorKind::AddrInUse {
+        ""
+    } else if has(IpAddr::is_unspecified) && addresses.len() > 1 {
+        "; [::] takes IPv4 as well, and 0.0.0.0 every IPv4 address: list no other beside it"
+    } else {
+        "; `ss -ltnp` shows who has the port"
     }
 }
 

@@ -9,9 +9,11 @@ use std::sync::Arc;
 pub enum Origin {
     /// A line of the configuration file, counted from 1.
     File(Arc<Path>, usize),
+    /// The configuration file as a whole: a default, or a setting that is missing there.
+    Whole(Arc<Path>),
     /// A flag, or its variable in the environment.
     Flag(&'static str),
-    /// Nowhere: a default, or a setting that is missing.
+    /// Nowhere: as [`Origin::Whole`], but no file was read.
     Unset,
 }
 
@@ -21,7 +23,9 @@ impl Origin {
     #[must_use]
     pub fn resolve(&self, path: &str) -> PathBuf {
         match self {
-            Self::File(file, _) => file.parent().unwrap_or(Path::new("")).join(path),
+            Self::File(file, _) | Self::Whole(file) => {
+                file.parent().unwrap_or(Path::new("")).join(path)
+            }
             Self::Flag(_) | Self::Unset => PathBuf::from(path),
         }
     }
@@ -31,6 +35,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file, line) => write!(f, "{}:{line}", file.display()),
+            Self::Whole(file) => file.display().fmt(f),
             Self::Flag(name) => f.write_str(name),
             Self::Unset => f.write_str("configuration"),
         }

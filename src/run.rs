@@ -1,8 +1,10 @@
 //! The life of the process: load, bind, ready, serve, drain.
 
 use std::fmt;
+use std::fs;
 use std::hint::black_box;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -13,13 +15,15 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminListener};
-use crate::config::{Config, Fault, Overrides};
+use crate::config::{Config, Fault, Given, Limits, Overrides, Tls};
+use crate::credentials::Credentials;
 use crate::gate::{Endpoint, Gate};
 use crate::listen::{self, Listeners};
 use crate::log;
 use crate::metrics::Stands;
 use crate::reload::Reloader;
 use crate::sandbox::{self, Paths, Wall, Walls};
+use crate::scrape::Handshake;
 use crate::systemd::{Inherited, Supervisor};
 use crate::workers::{self, Finished, Workers};
 
@@ -31,7 +35,7 @@ pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
     // First of all: nothing has opened a descriptor yet.
     let inherited = Inherited::take().map_err(|fault| Ended::Configuration(vec![fault]))?;
     keep_what_scrapes_need();
-    let config = Config::load(overrides).map_err(Ended::Configuration)?;
+    let config = load(overrides).map_err(Ended::Configuration)?;
     log::start(&config.log);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -87,7 +91,7 @@ async fn serve_config(
         .map_err(Ended::Configuration)?;
     let (listen, admin) = (config.addresses(), config.admin.clone());
     let (sandbox, paths) = (config.sandbox, Paths::of(&config, Config::file(overrides)));
-    let gate = Gate::build(config, None).map_err(Ended::Configuration)?;
+    let gate = first_gate(config).map_err(Ended::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
     }
@@ -134,6 +138,51 @@ async fn serve_config(
         ended = drain(&mut connections, &mut workers, &mut signals, &endpoint) => ended,
         never = operated => match never {},
         never = supervisor.watch(&endpoint) => match never {},
+    }
+}
+
+/// Loads the configuration. Where it has faults, the files that it names are looked at all the
+/// same, so that everything is said at once.
+pub(crate) fn load(overrides: &Overrides) -> Result<Config, Vec<Fault>> {
+    Config::read(overrides).map_err(|faulty| {
+        let mut faults = faulty.faults;
+        faults.extend(faulty.socket_dir.as_ref().and_then(unreadable));
+        faults.extend(faulty.tls.into_iter().flat_map(unusable));
+        let admin = faulty
+            .admin
+            .filter(|admin| admin::awaits_its_unit(admin).is_none());
+        faults.extend(admin.and_then(|admin| admin::look(&admin).err()));
+        faults.sort_by_key(Fault::line);
+        faults
+    })
+}
+
+fn unreadable(socket_dir: &Given<PathBuf>) -> Option<Fault> {
+    let Given { value, origin } = socket_dir;
+    let error = fs::read_dir(value).err()?;
+    let directory = value.display();
+    let problem = format!(
+        "{directory} cannot be opened: {error}; create the directory for aegis's user, or name another"
+    );
+    Some(Fault::new(origin, "socket_dir", problem))
+}
+
+fn unusable(tls: Tls) -> Vec<Fault> {
+    let handshake = Credentials::load(&tls)
+        .and_then(|credentials| Handshake::new(credentials, &tls, &Limits::default()));
+    handshake.err().unwrap_or_default()
+}
+
+/// Builds the first gate, and looks at what only a start needs.
+pub(crate) fn first_gate(config: Config) -> Result<Gate, Vec<Fault>> {
+    let admin = config.admin.as_ref().map_or(Ok(()), admin::look);
+    match (Gate::build(config, None), admin) {
+        (Ok(gate), Ok(())) => Ok(gate),
+        (gate, admin) => {
+            let mut faults = gate.err().unwrap_or_default();
+            faults.extend(admin.err());
+            Err(faults)
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
                 // In the file, or of something that is missing from it.
                 let in_file = place == format!("{}:{}", file.display(), fault.line());
                 let of_file = place == "--config" && fault.key().is_empty();
-                let is_missing = place == "configuration" && !fault.key().is_empty();
+                let is_missing = place == file.display().to_string() && !fault.key().is_empty();
                 assert!(
                     (in_file && fault.line() > 0) || of_file || is_missing,
                     "{fault}"

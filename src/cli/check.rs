@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
-use crate::config::{Config, Fault};
-use crate::gate::Gate;
-use crate::run::Ended;
+use crate::admin;
+use crate::config::Fault;
+use crate::run::{self, Ended};
 use crate::sandbox;
 use crate::view::object;
 
@@ -65,7 +65,7 @@ impl Check {
 
 impl Report {
     fn of(flags: Flags) -> Self {
-        let config = match Config::load(&flags.into()) {
+        let mut config = match run::load(&flags.into()) {
             Ok(config) => config,
             Err(faults) => return Self::failed(faults),
         };
@@ -73,11 +73,18 @@ impl Report {
         let listen: Vec<String> = listen.collect();
         let socket_dir = config.socket_dir.value.display().to_string();
         let missing_walls = sandbox::forecast(config.sandbox);
-        match Gate::build(config, None) {
+        let awaited = config.admin.as_ref().and_then(admin::awaits_its_unit);
+        // It is there once aegis is started by its unit: not as it is here.
+        config.admin = config.admin.filter(|_| awaited.is_none());
+        match run::first_gate(config) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
                 faults: Vec::new(),
-                warnings: gate.warnings().chain(missing_walls).collect(),
+                warnings: gate
+                    .warnings()
+                    .chain(missing_walls)
+                    .chain(awaited)
+                    .collect(),
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),

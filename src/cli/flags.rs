@@ -1,15 +1,59 @@
 //! The flags of the configuration, the same for every command. Each goes over the environment, the file and the default.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::Overrides;
 
+/// The flags, and which of them the environment gave.
+#[derive(Debug)]
+pub(super) struct Flags {
+    given: Given,
+    variables: BTreeSet<String>,
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let variables = variables(matches);
+        let given = Given::from_arg_matches(matches)?;
+        Ok(Self { given, variables })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.variables.extend(variables(matches));
+        self.given.update_from_arg_matches(matches)
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        Given::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Given::augment_args_for_update(command)
+    }
+}
+
+/// The variables that values were taken from; what a flag says goes over them.
+fn variables(matches: &ArgMatches) -> BTreeSet<String> {
+    let definition = Given::augment_args(Command::new(""));
+    let arguments = definition.get_arguments();
+    let from_environment = arguments.filter(|argument| {
+        let source = matches.value_source(argument.get_id().as_str());
+        source == Some(ValueSource::EnvVariable)
+    });
+    let names = from_environment.filter_map(|argument| argument.get_env()?.to_str());
+    names.map(ToOwned::to_owned).collect()
+}
+
 /// Every list can be given by repeating the flag, or with commas between its items.
 #[derive(Args, Debug)]
-pub(super) struct Flags {
+struct Given {
     /// Configuration file [default: /etc/aegis/aegis.toml, if it exists]
     #[arg(
         long,
@@ -90,7 +134,12 @@ pub(super) struct Flags {
 
 impl From<Flags> for Overrides {
     fn from(flags: Flags) -> Self {
+        let Flags {
+            given: flags,
+            variables,
+        } = flags;
         Self {
+            variables,
             config: flags.config,
             listen: flags.listen,
             socket_dir: flags.socket_dir,

@@ -1,6 +1,7 @@
 //! `aegis services`: what is there to scrape now, and whom it is granted to.
 
 use std::collections::BTreeMap;
+use std::path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -43,7 +44,10 @@ enum Format {
 
 /// Needs no key and no certificate, so that whoever may see the sockets can ask.
 pub(super) fn services(which: Which) -> ExitCode {
-    let opened = Config::load(&which.flags.into()).and_then(|config| {
+    let opened = Config::load(&which.flags.into()).and_then(|mut config| {
+        if which.format == Format::SdUnix {
+            name_sockets_absolutely(&mut config);
+        }
         let upstream = Upstream::open(&config, None)?;
         let offers = upstream.offers().map_err(|error| {
             let problem = format!("cannot be read: {error}");
@@ -64,6 +68,17 @@ pub(super) fn services(which: Which) -> ExitCode {
             ),
         },
         Format::SdUnix => write_targets(Target::Socket, &upstream),
+    }
+}
+
+/// Whoever reads targets does so from another directory.
+fn name_sockets_absolutely(config: &mut Config) {
+    let sockets = config.services.values_mut();
+    let sockets = sockets.filter_map(|service| service.socket.as_mut());
+    for path in sockets.chain([&mut config.socket_dir.value]) {
+        if let Ok(absolute) = path::absolute(&path) {
+            *path = absolute;
+        }
     }
 }
 

@@ -50,12 +50,17 @@ impl Fault {
         &self.problem
     }
 
+    /// Whether it is of what would stand in a file, and none was read.
+    pub(super) fn is_of_no_file(&self) -> bool {
+        self.origin == Origin::Unset
+    }
+
     /// Where the fault is, for listing faults in the order of the file.
     #[must_use]
     pub fn line(&self) -> usize {
         match self.origin {
             Origin::File(_, line) => line,
-            Origin::Flag(_) | Origin::Unset => 0,
+            Origin::Whole(_) | Origin::Flag(_) | Origin::Unset => 0,
         }
     }
 }

@@ -114,7 +114,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn count<T: TryFrom<u64>>(&mut self, key: &'static str, default: T) -> T {
-        let Some(given) = self.section.scalar(key, self.faults) else {
+        let Some(given) = self.section.scalar(key, "a whole number", self.faults) else {
             return default;
         };
         let count = given.value.parse::<u64>().ok();
@@ -136,7 +136,7 @@ impl Reader<'_> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> T {
-        let size = match self.section.scalar(key, self.faults) {
+        let size = match self.section.scalar(key, SIZE, self.faults) {
             None => default,
             Some(given) => match size(&given.value) {
                 Some(size) if range.contains(&size) => size,
@@ -148,7 +148,7 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
-        match self.section.text(key, self.faults) {
+        match self.section.duration(key, self.faults) {
             None => default,
             Some(given) => match duration(&given.value) {
                 Some(duration) => duration,
@@ -169,6 +169,7 @@ impl Reader<'_> {
 
 pub(super) const NOT_A_DURATION: &str =
     "is not a duration above 0 and up to 24h; write it as 250ms, 10s or 5m";
+pub(super) const SIZE: &str = "a size, such as \"16KiB\" or a number of bytes";
 pub(super) const NOT_A_SIZE: &str = "is not a size; write it as 512B, 16KiB, 64MiB or 1GiB";
 
 /// Reads a duration such as `250ms`, `10s` or `5m`; none is 0 or above a day.

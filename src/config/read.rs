@@ -10,46 +10,63 @@ use super::limits::Limits;
 use super::listen::Listen;
 use super::section::Section;
 use super::{
-    AdminSocket, Config, ExpiredCrls, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion, services,
+    AdminSocket, Config, ExpiredCrls, Faulty, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion,
+    services,
 };
 use crate::networks::{Network, Networks};
-use crate::origin::Origin;
 use crate::policy::{Entry, Policy};
 
-/// Reads the whole configuration; `None` if a part without a default is missing or unusable.
+/// Reads the whole configuration. What was wrong before this is among the faults.
 pub(super) fn config(
     mut written: Section,
     mut warnings: Vec<String>,
-    faults: &mut Vec<Fault>,
-) -> Option<Config> {
-    let listen = listen(&mut written, faults);
-    let socket_dir = path(&mut written, "socket_dir", faults).unwrap_or_else(|| Given {
-        value: PathBuf::from(DEFAULT_SOCKET_DIR),
-        origin: Origin::Unset,
-    });
-    let admin = admin(&mut written, faults);
-    let advertise = advertise(&mut written, faults);
-    let sandbox = sandbox(&mut written, &mut warnings, faults);
-    let tls = tls(written.table("tls", faults), &mut warnings, faults);
-    let policy = policy(written.tables("allow", faults), &mut warnings, faults);
-    let limits = Limits::read(written.table("limits", faults), faults);
-    let services = written.table("services", faults);
-    let services = services::read(services, &limits, faults);
-    let log = log(written.table("log", faults), faults);
-    written.finish(faults);
-    Some(Config {
-        listen,
-        socket_dir,
-        admin,
-        advertise,
-        tls: tls?,
-        policy: policy?,
-        services,
-        limits,
-        sandbox,
-        log,
-        warnings,
-    })
+    mut faults: Vec<Fault>,
+) -> Result<Config, Box<Faulty>> {
+    let listen = listen(&mut written, &mut faults);
+    let socket_dir = socket_dir(&mut written, &mut faults);
+    let admin = admin(&mut written, &mut faults);
+    let advertise = advertise(&mut written, &mut faults);
+    let sandbox = sandbox(&mut written, &mut warnings, &mut faults);
+    let tls = written.table("tls", &mut faults);
+    let tls = self::tls(tls, &mut warnings, &mut faults);
+    let policy = policy(&mut written, &mut warnings, &mut faults);
+    let limits = written.table("limits", &mut faults);
+    let limits = Limits::read(limits, &mut faults);
+    let services = written.table("services", &mut faults);
+    let services = services::read(services, &limits, &mut faults);
+    let log = written.table("log", &mut faults);
+    let log = self::log(log, &mut faults);
+    written.finish(&mut faults);
+    match (socket_dir, tls, policy) {
+        (Some(socket_dir), Some(tls), Some(policy)) if faults.is_empty() => Ok(Config {
+            listen,
+            socket_dir,
+            admin,
+            advertise,
+            tls,
+            policy,
+            services,
+            limits,
+            sandbox,
+            log,
+            warnings,
+        }),
+        (socket_dir, tls, _) => Err(Box::new(Faulty {
+            faults,
+            socket_dir,
+            tls,
+            admin,
+        })),
+    }
+}
+
+/// Reads where the sockets are; `None` if that is wrong.
+fn socket_dir(written: &mut Section, faults: &mut Vec<Fault>) -> Option<Given<PathBuf>> {
+    let before = faults.len();
+    let given = path(written, "socket_dir", faults);
+    let value = PathBuf::from(DEFAULT_SOCKET_DIR);
+    let origin = written.origin().clone();
+    given.or_else(|| (faults.len() == before).then_some(Given { value, origin }))
 }
 
 const DEFAULT_LISTEN: &str = "[::1]:31337";
@@ -57,7 +74,7 @@ const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
 
 fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> {
     let given = written.texts("listen", faults).unwrap_or_else(|| {
-        let origin = Origin::Unset;
+        let origin = written.origin().clone();
         let value = DEFAULT_LISTEN.to_owned();
         Given {
             value: vec![Given {
@@ -71,7 +88,18 @@ fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> 
         let problem = format!("is empty; name at least one address, such as {DEFAULT_LISTEN:?}");
         faults.push(Fault::new(&given.origin, "listen", problem));
     }
-    parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults)
+    let listen = parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults);
+    let mut before = Vec::new();
+    for Given { value, origin } in &listen {
+        if before.contains(&value) {
+            let problem = format!("\"{value}\" is listed twice; take one of them out");
+            faults.push(Fault::new(origin, "listen", problem));
+        }
+        // Of port 0 each has a port of its own.
+        let is_one = value.address().is_none_or(|address| address.port() > 0);
+        before.extend(is_one.then_some(value));
+    }
+    listen
 }
 
 /// Reads where the operator's socket is, and its mode.
@@ -100,7 +128,7 @@ fn sandbox(written: &mut Section, warnings: &mut Vec<String>, faults: &mut Vec<F
     }
     if sandbox == Sandbox::Required {
         let problem = "contradicts sandbox = \"required\"; take one of them out";
-        faults.push(Fault::new(&Origin::Unset, "unsafe_no_sandbox", problem));
+        faults.push(Fault::new(written.origin(), "unsafe_no_sandbox", problem));
     }
     warnings.push(
         "unsafe_no_sandbox: whoever takes aegis over can do whatever its user can".to_owned(),
@@ -160,13 +188,16 @@ fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>
 const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.3", TlsVersion::V1_3), ("1.2", TlsVersion::V1_2)];
 
 fn policy(
-    sections: Vec<Section>,
+    written: &mut Section,
     warnings: &mut Vec<String>,
     faults: &mut Vec<Fault>,
 ) -> Option<Policy> {
-    if sections.is_empty() {
+    let before = faults.len();
+    let sections = written.tables("allow", faults);
+    // Unless there is something that was noted to be of a wrong kind.
+    if sections.is_empty() && faults.len() == before {
         faults.push(Fault::new(
-            &Origin::Unset,
+            written.origin(),
             "allow",
             "there is no [[allow]] entry, so that nobody could scrape; write one with networks, identities and services, or give --allow-network and --allow-identity",
         ));
@@ -313,7 +344,7 @@ fn required_path(
     if given.is_none() && faults.len() == before {
         let problem =
             format!("is not set and has no default; write {key} under [tls], or give {flag}");
-        faults.push(Fault::new(&Origin::Unset, section.key(key), problem));
+        faults.push(Fault::new(section.origin(), section.key(key), problem));
     }
     given
 }

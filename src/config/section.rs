@@ -56,14 +56,17 @@ impl Section {
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let origin = place.origin(error.span().map_or(0, |span| span.start));
-            faults.push(Fault::new(
-                &origin,
-                "",
-                format!("is not TOML: {}", error.message()),
-            ));
+            let span = error.span().unwrap_or_default();
+            let origin = place.origin(span.start);
+            let problem = match (error.message(), text.get(span)) {
+                ("duplicate key", Some(key)) => format!("duplicate key {key}; take one out"),
+                (problem, _) => problem.to_owned(),
+            };
+            faults.push(Fault::new(&origin, "", format!("is not TOML: {problem}")));
         }
-        place.section(String::new(), 0, table.get_ref())
+        let mut whole = place.section(String::new(), 0, table.get_ref());
+        whole.origin = Origin::Whole(Arc::clone(&place.file));
+        whole
     }
 
     /// Makes an empty table, as for a file that is not there.
@@ -144,10 +147,11 @@ impl Section {
         Some(Given { value, origin })
     }
 
-    /// Takes a value that may be a string or a number, such as a size.
+    /// Takes a value that may be a string or a number; `wanted` says what it stands for.
     pub(crate) fn scalar(
         &mut self,
         key: &'static str,
+        wanted: &str,
         faults: &mut Vec<Fault>,
     ) -> Option<Given<String>> {
         match self.take(key)? {
@@ -155,8 +159,19 @@ impl Section {
                 value: number.to_string(),
                 origin,
             }),
-            (origin, value) => as_text(&self.key(key), origin, value, faults),
+            (origin, value) => as_wanted(&self.key(key), wanted, origin, value, faults),
         }
+    }
+
+    /// Takes a duration as it is written: a string with its unit.
+    pub(crate) fn duration(
+        &mut self,
+        key: &'static str,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Given<String>> {
+        const WANTED: &str = "a duration in quotes and with its unit, such as \"10s\"";
+        let (origin, value) = self.take(key)?;
+        as_wanted(&self.key(key), WANTED, origin, value, faults)
     }
 
     /// Takes a table; one that is not there is empty.
@@ -165,9 +180,9 @@ impl Section {
             Some((_, Value::Table(section))) => section,
             Some((origin, value)) => {
                 faults.push(wrong_kind(&origin, &self.key(key), "a table", &value));
-                Self::empty(&self.key(key))
+                Self::at(&self.key(key), origin)
             }
-            None => Self::empty(&self.key(key)),
+            None => Self::at(&self.key(key), self.origin.clone()),
         }
     }
 
@@ -254,8 +269,18 @@ fn as_text(
     value: Value,
     faults: &mut Vec<Fault>,
 ) -> Option<Given<String>> {
+    as_wanted(name, "a string", origin, value, faults)
+}
+
+fn as_wanted(
+    name: &str,
+    wanted: &str,
+    origin: Origin,
+    value: Value,
+    faults: &mut Vec<Fault>,
+) -> Option<Given<String>> {
     let Value::Text(value) = value else {
-        faults.push(wrong_kind(&origin, name, "a string", &value));
+        faults.push(wrong_kind(&origin, name, wanted, &value));
         return None;
     };
     Some(Given { value, origin })

@@ -7,7 +7,7 @@ use hyper::http::uri::PathAndQuery;
 
 use super::Service;
 use super::fault::Fault;
-use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE};
+use super::limits::{self, Limits, NOT_A_DURATION, NOT_A_SIZE, SIZE};
 use super::read::{note_if_none, path};
 use super::section::Section;
 use crate::service::ServiceName;
@@ -59,7 +59,7 @@ fn service(mut section: Section, limits: &Limits, faults: &mut Vec<Fault>) -> Se
     }
     service.owner = owner(&mut section, faults);
     service.labels = labels(section.table("labels", faults), faults);
-    let timeout = section.text("timeout", faults);
+    let timeout = section.duration("timeout", faults);
     service.timeout = timeout.and_then(|given| {
         let read = limits::duration(&given.value);
         note_if_none(
@@ -70,12 +70,12 @@ fn service(mut section: Section, limits: &Limits, faults: &mut Vec<Fault>) -> Se
             faults,
         )
     });
-    if let Some(given) = section.scalar("max_body", faults) {
+    if let Some(given) = section.scalar("max_body", SIZE, faults) {
         let read = limits::size(&given.value);
         let read = note_if_none(read, &given, &section.key("max_body"), NOT_A_SIZE, faults);
         service.max_body = read.unwrap_or(service.max_body);
     }
-    if let Some(given) = section.scalar("max_concurrent", faults) {
+    if let Some(given) = section.scalar("max_concurrent", "a whole number", faults) {
         let read = given.value.parse().ok().filter(|count| *count > 0);
         let problem = "is not a whole number above 0";
         let read = note_if_none(
@@ -136,7 +136,7 @@ fn metrics_path(text: &str) -> bool {
 
 /// Reads a uid or a user's name.
 fn owner(section: &mut Section, faults: &mut Vec<Fault>) -> Option<u32> {
-    let given = section.scalar("owner", faults)?;
+    let given = section.scalar("owner", "a uid or the name of a user", faults)?;
     let looked_up = match given.value.parse::<u32>() {
         Ok(uid) => Ok(Some(uid)),
         Err(_) => nix::unistd::User::from_name(&given.value)

@@ -37,11 +37,18 @@ pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
                 let shown = done(&asked, &endpoint).await;
                 (shown, (asked.answer, asked.afterwards))
             }
-            Err((Refused { refusal, .. }, answer)) => {
+            Err((Refused { refusal, detail }, answer)) => {
                 let SeenAs::Status(status) = refusal.seen_as() else {
                     return;
                 };
-                let said = format!("{}; {WHAT_IS_HERE}", refusal.sentence());
+                // A view has its method, and what does something has POST.
+                let is_deed = |raw: &str| raw == "/-/reload" || raw.starts_with("/-/forget/");
+                let problem =
+                    match refusal == Refusal::Target && detail.as_deref().is_some_and(is_deed) {
+                        true => "that takes POST",
+                        false => refusal.sentence(),
+                    };
+                let said = format!("{problem}; {WHAT_IS_HERE}");
                 (Shown::line(status, &said), (answer, Afterwards::Close))
             }
         };

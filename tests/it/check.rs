@@ -1,5 +1,7 @@
 //! `aegis check`: what will hurt later, and reports for machines.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::aegis::command;
 use crate::harness::pki::ip;
-use crate::harness::{Certified, Pki, World, allow, answer, not_tested};
+use crate::harness::{Certified, Pki, Service, World, allow, answer, not_tested};
 
 fn check(world: &World, more: &[&str]) -> Output {
     let mut command = command();
@@ -105,6 +107,145 @@ fn a_server_certificate_that_no_scraper_can_check_is_said() {
         &world,
         "the server certificate has neither a DNS name nor 127.0.0.1 among its names",
     );
+}
+
+#[test]
+fn a_server_certificate_that_is_not_for_servers_is_said() {
+    let world = World::new();
+    let certificate = server(&world.pki, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    certificate.write(world.folder.path(), "server");
+    warns(&world, "the server certificate is not for servers");
+    for usages in [vec![ExtendedKeyUsagePurpose::Any], Vec::new()] {
+        let certificate = server(&world.pki, |params| params.extended_key_usages = usages);
+        certificate.write(world.folder.path(), "server");
+        assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn what_every_user_of_the_host_could_misuse_is_said() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0606\"".to_owned();
+    warns(&world, "admin_socket_mode: 0606 is for every user");
+    world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0660\"".to_owned();
+    let config = world.write_config();
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    std::fs::set_permissions(&config, Permissions::from_mode(0o666)).unwrap();
+    let file = config.display();
+    warns(
+        &world,
+        &format!("{file}: every user of this host can write it"),
+    );
+}
+
+#[test]
+fn what_has_a_service_s_name_and_is_no_service_is_said() {
+    let mut world = World::new();
+    world.settings.rest = format!(
+        "[services.away]\nsocket = {:?}\n[services.gone]\n[services.foreign]\nowner = 4294967\n",
+        world.path("away.socket")
+    );
+    let _away = Service::answering(&world.path("away.socket"), Vec::new());
+    let _services = ["node", "foreign", "linked"].map(|name| world.service(name, answer("up 1\n")));
+    std::fs::hard_link(world.socket("linked"), world.socket("second")).unwrap();
+    symlink("node.sock", world.socket("link")).unwrap();
+    std::fs::write(world.socket("file"), "").unwrap();
+    std::fs::create_dir(world.socket("folder")).unwrap();
+    for (name, reason) in [
+        (
+            "file",
+            "not_a_socket: what has the socket's name is not a socket",
+        ),
+        ("folder", "not_a_socket: "),
+        ("foreign", "owner: "),
+        ("link", "escapes: "),
+        ("linked", "escapes: "),
+        ("second", "escapes: "),
+    ] {
+        let socket = world.socket(name).display().to_string();
+        let start = format!("{name}: {socket}, unusable, stage=upstream reason={reason}");
+        warns(&world, &start);
+    }
+    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(said.matches("warning: ").count(), 6, "{said}");
+    // As before: those elsewhere and those that are not there are not counted.
+    assert!(said.contains("and 7 sockets in "), "{said}");
+    for number in 0..20 {
+        std::fs::write(world.socket(&format!("x{number}")), "").unwrap();
+    }
+    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(said.matches(", unusable, ").count(), 10, "{said}");
+    assert!(said.contains("warning: 16 more are unusable"), "{said}");
+}
+
+#[test]
+fn limits_that_others_make_vain_are_said() {
+    let mut world = World::new();
+    world.settings.limits =
+        "connections = 8\nconnections_per_address = 8\nscrape_timeout = \"5m\"".to_owned();
+    assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
+    world.settings.limits = "connections = 8\nconnections_per_address = 9".to_owned();
+    warns(
+        &world,
+        "limits.connections_per_address: 9 is above connections (8)",
+    );
+    world.settings.limits = "scrape_timeout = \"10m\"\nscrape_timeout_max = \"1s\"".to_owned();
+    warns(
+        &world,
+        "limits.scrape_timeout: 600s is above scrape_timeout_max (1s)",
+    );
+}
+
+/// What `aegis check` and `aegis serve` say, both with exit code 78.
+#[track_caller]
+fn both_refuse(world: &World, expected: &str) {
+    let config = world.write_config();
+    for ask in ["check", "serve"] {
+        let mut command = command();
+        let output = command.args([ask, "--config"]).arg(&config).output();
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{ask}: {said}");
+        assert!(said.contains(expected), "{ask}: no {expected:?} in\n{said}");
+    }
+}
+
+#[test]
+fn an_admin_socket_that_cannot_be_is_a_fault_of_the_configuration() {
+    let mut world = World::new();
+    std::fs::write(world.path("file"), "somebody's").unwrap();
+    let long = "l".repeat(108);
+    for (socket, expected) in [
+        ("absent/a.sock", "absent is no directory; create it"),
+        ("file/a.sock", "file is no directory; create it"),
+        ("file", "file is there, and is no socket; remove it"),
+        ("services", "services is there, and is no socket; remove it"),
+        (&long, "is too long for a socket; at most "),
+    ] {
+        world.settings.top = format!("admin_socket = {socket:?}");
+        both_refuse(&world, expected);
+    }
+    assert_eq!(std::fs::read(world.path("file")).unwrap(), b"somebody's");
+    // Below /run the unit may make it; that is a warning.
+    world.settings.top = "admin_socket = \"/run/aegis-absent/a.sock\"".to_owned();
+    let output = check(&world, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let warning =
+        "warning: admin_socket: /run/aegis-absent is not there now; its unit must make it";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
+fn an_address_that_is_listed_twice_is_a_fault_of_the_configuration() {
+    let mut world = World::new();
+    let twice = |entry: &str| format!("[{entry:?}, \"127.0.0.1:0\", {entry:?}, \"127.0.0.1:0\"]");
+    for entry in ["127.0.0.1:31337", "systemd", "systemd:a"] {
+        world.settings.listen = twice(entry);
+        both_refuse(&world, &format!("listen: \"{entry}\" is listed twice"));
+    }
 }
 
 #[test]

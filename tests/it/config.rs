@@ -241,7 +241,7 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let said = stderr(&second);
     assert!(
         said.contains(&format!(
-            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use"
+            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use (os error 98); `ss -ltnp` shows who has the port"
         )),
         "{said}"
     );
@@ -282,7 +282,7 @@ fn flags_go_over_the_environment_and_the_environment_over_the_file() {
     assert!(said(None, None).contains("\"file\" is not one of"));
     assert!(
         said(Some("environment"), None)
-            .contains("--log-level: log.level: \"environment\" is not one of")
+            .contains("aegis: AEGIS_LOG_LEVEL: log.level: \"environment\" is not one of")
     );
     assert!(
         said(Some("environment"), Some("flag"))

@@ -155,6 +155,32 @@ fn the_command_line_writes_the_same_targets() {
         },
     });
     assert_eq!(local[1], expected);
+    // From within its folder, by paths that mean nothing elsewhere.
+    let config = "[services.other]\nsocket = \"of/other.sock\"\n".to_owned();
+    std::fs::write(
+        world.path("relative.toml"),
+        std::fs::read_to_string(world.path("aegis.toml"))
+            .unwrap()
+            .replace("[services.other]\n", &config),
+    )
+    .unwrap();
+    let mut services = command();
+    services.current_dir(world.folder.path());
+    services.args(["services", "--format", "sd-unix"]);
+    services.args(["--config", "relative.toml", "--socket-dir", "services"]);
+    let output = services.output().unwrap().stdout;
+    let local: Vec<Value> = serde_json::from_slice(&output).unwrap();
+    let sockets: Vec<&Value> = local
+        .iter()
+        .map(|target| &target["labels"]["__unix_socket__"])
+        .collect();
+    assert_eq!(
+        sockets,
+        [
+            &json!(world.socket("node")),
+            &json!(world.path("of/other.sock"))
+        ]
+    );
 }
 
 #[test]

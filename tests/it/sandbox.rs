@@ -150,7 +150,7 @@ fn a_file_in_another_directory_is_not_read_before_a_restart() {
     let there = elsewhere.path().join("ca.pem");
     let config = config.replace("\"ca.pem\"", &format!("{there:?}"));
     std::fs::write(world.path("aegis.toml"), config).unwrap();
-    aegis.logged(&["not reloaded", "Permission denied", "restart aegis if"]);
+    aegis.logged(&["not reloaded", "Permission denied", "restart aegis"]);
     assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
 }
 

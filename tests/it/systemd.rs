@@ -125,7 +125,11 @@ fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
         (ANY, "LISTEN_PID=$$ LISTEN_FDS=2", promised),
         (ANY, "LISTEN_PID=$$ LISTEN_FDS=many", promised),
         (r#"["systemd:public"]"#, ONE, &no_such("systemd:public")),
-        (r#"["systemd", "systemd"]"#, ONE, &no_such("systemd")),
+        (
+            r#"["systemd", "systemd"]"#,
+            ONE,
+            "listen: \"systemd\" is listed twice",
+        ),
         (
             r#"["127.0.0.1:0"]"#,
             ONE,

@@ -1,0 +1,125 @@
+//! What the command line and the environment say, over what the file says.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::fault::Fault;
+use super::section::{Section, Value};
+use crate::origin::Origin;
+
+/// What the command line and the environment say, laid over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Vec<String>,
+    /// `--socket-dir`
+    pub socket_dir: Option<String>,
+    /// `--tls-cert`
+    pub tls_cert: Option<String>,
+    /// `--tls-key`
+    pub tls_key: Option<String>,
+    /// `--client-ca`
+    pub client_ca: Option<String>,
+    /// `--client-crl`
+    pub client_crl: Vec<String>,
+    /// `--allow-network`
+    pub allow_network: Vec<String>,
+    /// `--allow-identity`
+    pub allow_identity: Vec<String>,
+    /// `--admin-socket`
+    pub admin_socket: Option<String>,
+    /// `--log-format`
+    pub log_format: Option<String>,
+    /// `--log-level`
+    pub log_level: Option<String>,
+    /// The variables of the environment that any of these come from, as `AEGIS_LOG_LEVEL`.
+    pub variables: BTreeSet<String>,
+}
+
+impl Overrides {
+    pub(super) fn lay_over(
+        &self,
+        written: &mut Section,
+        faults: &mut Vec<Fault>,
+        warnings: &mut Vec<String>,
+    ) {
+        let name = self.name("--listen", "AEGIS_LISTEN");
+        set_list(written, "listen", name, &self.listen);
+        let name = self.name("--socket-dir", "AEGIS_SOCKET_DIR");
+        set_text(written, "socket_dir", name, self.socket_dir.as_ref());
+        let name = self.name("--admin-socket", "AEGIS_ADMIN_SOCKET");
+        set_text(written, "admin_socket", name, self.admin_socket.as_ref());
+
+        let mut tls = written.table("tls", faults);
+        let name = self.name("--tls-cert", "AEGIS_TLS_CERT");
+        set_text(&mut tls, "cert_file", name, self.tls_cert.as_ref());
+        let name = self.name("--tls-key", "AEGIS_TLS_KEY");
+        set_text(&mut tls, "key_file", name, self.tls_key.as_ref());
+        let name = self.name("--client-ca", "AEGIS_CLIENT_CA");
+        set_text(&mut tls, "client_ca_file", name, self.client_ca.as_ref());
+        let name = self.name("--client-crl", "AEGIS_CLIENT_CRL");
+        set_list(&mut tls, "client_crl_files", name, &self.client_crl);
+        written.set("tls", "--tls-cert", Value::Table(tls));
+
+        let mut log = written.table("log", faults);
+        let name = self.name("--log-format", "AEGIS_LOG_FORMAT");
+        set_text(&mut log, "format", name, self.log_format.as_ref());
+        let name = self.name("--log-level", "AEGIS_LOG_LEVEL");
+        set_text(&mut log, "level", name, self.log_level.as_ref());
+        written.set("log", "--log-format", Value::Table(log));
+
+        self.lay_over_policy(written, faults, warnings);
+    }
+
+    fn lay_over_policy(
+        &self,
+        written: &mut Section,
+        faults: &mut Vec<Fault>,
+        warnings: &mut Vec<String>,
+    ) {
+        if self.allow_network.is_empty() && self.allow_identity.is_empty() {
+            return;
+        }
+        // In place of the file's entries, not beside them: a flag that was meant to narrow
+        // the policy must not widen it.
+        if !written.tables("allow", faults).is_empty() {
+            warnings.push("--allow-network and --allow-identity take the place of every [[allow]] entry of the file".to_owned());
+        }
+        let network = self.name("--allow-network", "AEGIS_ALLOW_NETWORK");
+        let identity = self.name("--allow-identity", "AEGIS_ALLOW_IDENTITY");
+        let origin = Origin::Flag(network);
+        let mut entry = Section::at("allow[0]", origin.clone());
+        set_list(&mut entry, "networks", network, &self.allow_network);
+        set_list(&mut entry, "identities", identity, &self.allow_identity);
+        let every_service = vec!["*".to_owned()];
+        set_list(&mut entry, "services", network, &every_service);
+        let entries = vec![(origin, Value::Table(entry))];
+        written.set("allow", network, Value::List(entries));
+    }
+
+    /// What a setting was given by: its flag, or its variable.
+    pub(super) fn name(&self, flag: &'static str, variable: &'static str) -> &'static str {
+        match self.variables.contains(variable) {
+            true => variable,
+            false => flag,
+        }
+    }
+}
+
+fn set_text(section: &mut Section, key: &str, flag: &'static str, text: Option<&String>) {
+    if let Some(text) = text {
+        section.set(key, flag, Value::Text(text.clone()));
+    }
+}
+
+fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[String]) {
+    if !texts.is_empty() {
+        let items = texts
+            .iter()
+            .map(|text| (Origin::Flag(flag), Value::Text(text.clone())))
+            .collect();
+        section.set(key, flag, Value::List(items));
+    }
+}
