@@ -1,5 +1,6 @@
 //! `aegis check`: all that is wrong, and all that will hurt, without serving.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -7,9 +8,10 @@ use clap::{Args, ValueEnum};
 use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
 use crate::admin;
-use crate::config::Fault;
+use crate::config::{Config, Fault, Sandbox};
+use crate::origin::Origin;
 use crate::run::{self, Ended};
-use crate::sandbox;
+use crate::sandbox::{self, Paths};
 use crate::view::object;
 
 #[derive(Args, Debug)]
@@ -43,6 +45,8 @@ struct Report {
     socket_dir: String,
     allow_entries: usize,
     services: usize,
+    /// The walls that stand.
+    sandbox: Vec<&'static str>,
 }
 
 impl Check {
@@ -65,14 +69,16 @@ impl Check {
 
 impl Report {
     fn of(flags: Flags) -> Self {
-        let mut config = match run::load(&flags.into()) {
+        let overrides = flags.into();
+        let mut config = match run::load(&overrides) {
             Ok(config) => config,
             Err(faults) => return Self::failed(faults),
         };
         let listen = config.listen.iter().map(|given| given.value.to_string());
         let listen: Vec<String> = listen.collect();
         let socket_dir = config.socket_dir.value.display().to_string();
-        let missing_walls = sandbox::forecast(config.sandbox);
+        let file = Config::file(&overrides);
+        let (sandbox, paths) = (config.sandbox, Paths::of(&config, file));
         let awaited = config.admin.as_ref().and_then(admin::awaits_its_unit);
         // It is there once aegis is started by its unit: not as it is here.
         config.admin = config.admin.filter(|_| awaited.is_none());
@@ -80,17 +86,33 @@ impl Report {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
                 faults: Vec::new(),
-                warnings: gate
-                    .warnings()
-                    .chain(missing_walls)
-                    .chain(awaited)
-                    .collect(),
+                warnings: gate.warnings().chain(awaited).collect(),
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),
                 services: gate.upstream.present(),
-            },
+                sandbox: Vec::new(),
+            }
+            .behind(sandbox, &paths, file),
         }
+    }
+
+    /// Goes behind the walls of serve, after all else: nothing more can be opened from there.
+    fn behind(mut self, sandbox: Sandbox, paths: &Paths, file: &Path) -> Self {
+        let (missing, standing) = match sandbox::try_out(sandbox, paths) {
+            Ok(walls) => (walls.missing().collect(), walls.standing().collect()),
+            Err(error) => (vec![error.to_string()], Vec::new()),
+        };
+        self.sandbox = standing;
+        match sandbox {
+            Sandbox::Required => {
+                let origin = Origin::Whole(file.into());
+                let fault = |missing| Fault::new(&origin, "sandbox", missing);
+                self.faults = missing.into_iter().map(fault).collect();
+            }
+            Sandbox::BestEffort | Sandbox::UnsafeNone => self.warnings.extend(missing),
+        }
+        self
     }
 
     fn failed(faults: Vec<Fault>) -> Self {
@@ -116,6 +138,11 @@ impl Report {
             self.services,
             self.socket_dir
         ));
+        let walls = match self.sandbox.as_slice() {
+            [] => "none".to_owned(),
+            walls => walls.join(" "),
+        };
+        text.push_str(&format!("sandbox: {walls}\n"));
         text
     }
 
@@ -135,6 +162,7 @@ impl Report {
             ("socket_dir", self.socket_dir.clone().into()),
             ("allow_entries", self.allow_entries.into()),
             ("services", self.services.into()),
+            ("sandbox", self.sandbox.clone().into()),
         ]);
         format!("{report}\n")
     }

@@ -71,13 +71,6 @@ pub(super) fn confine(paths: &Paths, walls: &mut Walls) {
     walls.note(Wall::Files, files);
 }
 
-/// Says what the kernel has of it.
-pub(super) fn look(walls: &mut Walls) {
-    for wall in [Wall::Files, Wall::Tcp, Wall::Scope, Wall::Sockets] {
-        walls.note(wall, look_for(wall));
-    }
-}
-
 fn restrict(paths: &Paths) -> Result<(), String> {
     let failed = |error: RulesetError| error.to_string();
     let mut rules = Ruleset::default()

@@ -101,6 +101,17 @@ fn a_kernel_without_a_wall_is_told_of_and_serves_only_where_it_may() {
             ended(serve)
         });
         assert_eq!(code, Some(1), "{said}");
+        // And so says check, beforehand.
+        let config = world.write_config();
+        let checked = where_calls_fail(calls, libc::ENOSYS, move || {
+            let mut check = command();
+            check.args(["check", "--config"]).arg(config);
+            check.output().unwrap()
+        });
+        let faults = String::from_utf8(checked.stderr).unwrap();
+        assert_eq!(checked.status.code(), Some(78), "{faults}");
+        let missing = |kind: &&str| faults.contains(&format!("the sandbox has no {kind}: "));
+        assert!(kinds.iter().all(missing), "{faults}");
         let why = |kind: &&str| {
             said.contains(&format!(
                 "sandbox = \"required\", but there is no {kind} here"

@@ -143,7 +143,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("cli", &["config", "gate", "refusal", "run"]),
     ("cli/health", &["admin", "config", "run", "view"]),
-    ("cli/check", &["admin", "config", "run", "sandbox", "view"]),
+    (
+        "cli/check",
+        &["admin", "config", "origin", "run", "sandbox", "view"],
+    ),
     ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (
         "cli/explain",
