@@ -202,7 +202,36 @@ const SHA256_LENGTH: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    static KEY: LazyLock<rcgen::KeyPair> = LazyLock::new(|| rcgen::KeyPair::generate().unwrap());
+
+    proptest! {
+        #[test]
+        fn names_are_read_in_their_order_whatever_they_are(
+            texts in prop::collection::vec("[a-zA-Z0-9.*@:/_ -]{0,24}", 0..5),
+            kinds in prop::collection::vec(0..3, 5),
+        ) {
+            let (mut params, mut expected) = (rcgen::CertificateParams::default(), Vec::new());
+            for (text, kind) in texts.iter().zip(kinds) {
+                let name = text.as_str().try_into().unwrap();
+                let (san, shown) = match kind {
+                    0 => (rcgen::SanType::DnsName(name), format!("dns:{}", text.to_ascii_lowercase())),
+                    1 => (rcgen::SanType::URI(name), format!("uri:{text}")),
+                    _ => (rcgen::SanType::Rfc822Name(name), Name::email(text).to_string()),
+                };
+                params.subject_alt_names.push(san);
+                expected.push(shown);
+            }
+            let identity = Identity::from_leaf(params.self_signed(&*KEY).unwrap().der()).unwrap();
+            let names: Vec<String> = identity.names().iter().map(Name::to_string).collect();
+            prop_assert_eq!(names, expected);
+        }
+    }
 
     fn leaf(names: Vec<rcgen::SanType>, common_name: &str) -> Vec<u8> {
         let mut params = rcgen::CertificateParams::default();

@@ -81,3 +81,34 @@ impl fmt::Display for Listen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_what_std_reads_and_all_is_shown_as_it_is_read_again(
+            text in r"(systemd)?:?[ -~]{0,12}|\[[0-9a-f:]{2,9}(%[0-9]{1,3})?\]:[0-9]{1,6}|\[(::1|::|fd00::7|fe80::1(%2)?)\]:[0-9]{1,6}|([0-9]{1,3}\.){3}[0-9]{1,3}:[0-9]{1,6}",
+        ) {
+            let address: Option<SocketAddr> = text.parse().ok();
+            match text.parse::<Listen>() {
+                Ok(listen) => {
+                    prop_assert_eq!(listen.address(), address);
+                    let is_name = |name: &str| !name.is_empty() && !name.contains(':');
+                    prop_assert!(listen.name().is_none_or(is_name));
+                    prop_assert_eq!(listen.to_string().parse(), Ok(listen));
+                }
+                Err(_) => {
+                    let is_none_of_use = address.is_none_or(|address| match address {
+                        SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() == 0,
+                        SocketAddr::V4(_) => false,
+                    });
+                    prop_assert!(is_none_of_use);
+                }
+            }
+        }
+    }
+}

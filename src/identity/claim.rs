@@ -77,7 +77,24 @@ impl fmt::Display for TwoKeys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_claim_is_the_pattern_that_matches_itself_alone(
+            text in r"(dns|uri|ip|email|spki|cn)?:?[a-zA-Z0-9.:/@*-]{0,20}|spiffe://[a-z.]{1,8}/[a-z*.]{0,8}",
+        ) {
+            if let Ok(claim) = text.parse::<Claim>() {
+                let identity = Identity::claimed([claim.clone()]).unwrap();
+                prop_assert_eq!(identity.shown().parse(), Ok(claim));
+                let pattern: IdentityPattern = text.parse().unwrap();
+                prop_assert_eq!(pattern.matched(&identity), Some(identity.shown()));
+                prop_assert!(!text.contains('*'));
+            }
+        }
+    }
 
     #[test]
     fn a_claim_is_one_name_or_key_and_no_pattern() {
