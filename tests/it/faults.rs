@@ -228,9 +228,7 @@ fn a_file_that_aegis_may_not_read_is_said_with_what_to_do() {
     let (key, config) = (world.path("server.key"), world.write_config());
     std::fs::set_permissions(&key, Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(world.folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = world.path("aegis");
-    std::fs::copy(env!("CARGO_BIN_EXE_aegis"), &program).unwrap();
-    let mut check = std::process::Command::new(program);
+    let mut check = std::process::Command::new(world.program());
     check.args(["check", "--config"]).arg(config);
     if rustix::process::geteuid().is_root() {
         check.uid(65534).gid(65534);

@@ -104,10 +104,7 @@ impl World {
         use std::os::unix::process::CommandExt as _;
 
         let config = self.write_config();
-        // The folder of the binary may be closed to others.
-        let program = self.path("aegis");
-        std::fs::copy(env!("CARGO_BIN_EXE_aegis"), &program).unwrap();
-        let mut serve = std::process::Command::new(program);
+        let mut serve = std::process::Command::new(self.program());
         serve.args(["serve", "--log-level", "debug", "--config"]);
         serve.arg(config);
         if rustix::process::geteuid().is_root() {
@@ -124,6 +121,17 @@ impl World {
             serve.uid(NOBODY).gid(NOBODY);
         }
         Aegis::spawn(serve)
+    }
+
+    /// A copy of the binary that every user can run: the folder of the binary may be closed to others.
+    pub fn program(&self) -> PathBuf {
+        let program = self.path("aegis");
+        // By a process of its own: what this one writes, a child that another thread starts
+        // meanwhile holds open, and a program that is being written cannot be run (ETXTBSY).
+        let mut copy = std::process::Command::new("cp");
+        copy.args([env!("CARGO_BIN_EXE_aegis").as_ref(), program.as_os_str()]);
+        assert!(copy.status().unwrap().success());
+        program
     }
 
     /// A service that answers every request with these bytes and hangs up.
