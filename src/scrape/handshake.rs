@@ -209,12 +209,13 @@ async fn by_turns<F: Future>(turns: &Semaphore, handshake: F) -> F::Output {
     loop {
         let turn = turns.acquire().await;
         let step = handshake.as_mut().poll(&mut Context::from_waker(&waker));
+        // Of a flood most end here, at little cost.
+        if let Poll::Ready(ended) = step {
+            return ended;
+        }
         yield_now().await;
         drop(turn);
-        match step {
-            Poll::Ready(ended) => return ended,
-            Poll::Pending => bell.0.notified().await,
-        }
+        bell.0.notified().await;
     }
 }
 
