@@ -19,7 +19,8 @@ pub struct Limits {
     pub connection_rate: u32,
     /// New connections that one address may open above its rate, all at once.
     pub connection_burst: u32,
-    /// TLS handshakes computed at once. None waits for its scraper while it counts.
+    /// TLS handshakes computed at once; of strangers, one alone. None waits for its scraper while
+    /// it counts.
     pub handshakes: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,

@@ -134,9 +134,13 @@ impl Places {
         places.check_rate(address, limits)?;
         let mut taken = places.taken.lock().unwrap_or_else(|held| held.into_inner());
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        let kept = match taken.proven.contains_key(&address) {
-            true => 0,
-            false => limits.connections / KEPT_SHARE,
+        let standing = match taken.proven.contains_key(&address) {
+            true => Standing::Proven,
+            false => Standing::Stranger,
+        };
+        let kept = match standing {
+            Standing::Proven => 0,
+            Standing::Stranger => limits.connections / KEPT_SHARE,
         };
         let open_to_it = limits.connections.saturating_sub(kept);
         if taken.all >= open_to_it || here >= limits.connections_per_address {
@@ -147,6 +151,7 @@ impl Places {
         Ok(Slot {
             places: Arc::clone(places),
             address,
+            standing,
         })
     }
 
@@ -205,9 +210,23 @@ const PROVEN_ADDRESSES: usize = 1024;
 pub(super) struct Slot {
     places: Arc<Places>,
     address: IpAddr,
+    standing: Standing,
+}
+
+/// What is known of an address when a connection from it is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A scraper has proved who it is, from there.
+    Proven,
+    /// None has, or it was too long ago to be remembered.
+    Stranger,
 }
 
 impl Slot {
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
     /// Remembers that a scraper has proved who it is, from this address.
     pub(super) fn is_proven_now(&self) {
         self.places.remember(self.address);
@@ -274,11 +293,15 @@ mod tests {
     #[test]
     fn strangers_cannot_take_the_places_that_are_kept_for_the_proven() {
         let door = door(8, 8);
-        take(&door, "192.0.2.1:1").unwrap().is_proven_now();
+        let first = take(&door, "192.0.2.1:1").unwrap();
+        assert_eq!(first.standing(), Standing::Stranger);
+        first.is_proven_now();
+        drop(first);
         let stranger = |number: u8| take(&door, &format!("198.51.100.{number}:1"));
         let _held: Vec<_> = (0..6).map(|number| stranger(number).unwrap()).collect();
         assert_eq!(stranger(6).unwrap_err(), Refusal::ConnectionLimit);
-        let _seventh = take(&door, "192.0.2.1:2").unwrap();
+        let seventh = take(&door, "192.0.2.1:2").unwrap();
+        assert_eq!(seventh.standing(), Standing::Proven);
         let _eighth = take(&door, "192.0.2.1:3").unwrap();
         assert_eq!(
             take(&door, "192.0.2.1:4").unwrap_err(),

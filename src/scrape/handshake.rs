@@ -4,13 +4,13 @@
 //! resumed session would be a certificate check from the past (CVE-2025-23419, golang/go#77217).
 
 mod refused;
+mod turns;
 mod verify;
 mod wire;
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -23,13 +23,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::admit::{Admitted, Slot};
+use super::admit::{Admitted, Slot, Standing};
 use crate::config::{self, ExpiredCrls, Fault, Limits, TlsVersion};
 use crate::credentials::{Credentials, seconds_until};
 use crate::identity::Identity;
@@ -37,6 +35,7 @@ use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
 use refused::{noting_leaves, refused, refused_by_tls};
+use turns::Turns;
 use verify::{RequireClientAuth, soonest_not_after};
 use wire::LINGER;
 pub use wire::Wire;
@@ -76,7 +75,7 @@ pub struct Handshake {
     tls: Arc<ServerConfig>,
     verifier: Arc<RequireClientAuth>,
     deadline: Duration,
-    turns: Semaphore,
+    turns: Turns,
 }
 
 impl Handshake {
@@ -94,7 +93,7 @@ impl Handshake {
             tls: Arc::new(tls),
             verifier,
             deadline: limits.handshake_timeout,
-            turns: Semaphore::new(limits.handshakes),
+            turns: Turns::new(limits.handshakes),
         })
     }
 
@@ -116,7 +115,8 @@ impl Handshake {
         let deadline = accepted + self.deadline;
         let reached = stream.local_addr();
         let reached = reached.map_err(|error| Refused::new(Refusal::Tls, error))?;
-        let stream = match timeout_at(deadline, noting_leaves(self.negotiate(stream))).await {
+        let negotiated = noting_leaves(self.negotiate(stream, slot.standing()));
+        let stream = match timeout_at(deadline, negotiated).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((refused, stream))) => {
                 if let Some(stream) = stream {
@@ -183,6 +183,7 @@ impl Handshake {
     async fn negotiate(
         &self,
         stream: TcpStream,
+        standing: Standing,
     ) -> Result<TlsStream<Wire>, (Refused, Option<Wire>)> {
         let wire = Wire::of_a_stranger(stream);
         let mut hello = pin!(LazyConfigAcceptor::new(Acceptor::default(), wire));
@@ -193,39 +194,8 @@ impl Handshake {
         let rest = hello.into_stream_with(Arc::clone(&self.tls), |connection| {
             connection.set_buffer_limit(Some(MOST_UNSENT));
         });
-        let ended = by_turns(&self.turns, rest.into_fallible()).await;
+        let ended = self.turns.make(rest.into_fallible(), standing).await;
         ended.map_err(|(error, stream)| (refused(error), Some(stream)))
-    }
-}
-
-/// Makes the rest of a handshake, with a turn for each step: one is held while the costly answer
-/// to a hello is computed or a chain is verified, and until all that waits to run has run once. It
-/// is never held while the scraper takes its time: a few silent ones would otherwise keep
-/// everybody else out.
-async fn by_turns<F: Future>(turns: &Semaphore, handshake: F) -> F::Output {
-    let mut handshake = pin!(handshake);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
-    loop {
-        let turn = turns.acquire().await;
-        let step = handshake.as_mut().poll(&mut Context::from_waker(&waker));
-        // Of a flood most end here, at little cost.
-        if let Poll::Ready(ended) = step {
-            return ended;
-        }
-        yield_now().await;
-        drop(turn);
-        bell.0.notified().await;
-    }
-}
-
-/// Wakes whoever waits for it.
-#[derive(Debug, Default)]
-struct Bell(Notify);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.notify_one();
     }
 }
 
@@ -368,5 +338,3 @@ fn client_verifier(
 mod limbo;
 #[cfg(any(test, fuzzing))]
 mod rehearsed;
-#[cfg(test)]
-mod tests;

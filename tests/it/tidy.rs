@@ -179,7 +179,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// What a stage may take from the stages before it: the type that they hand over.
 const HANDED_OVER: &[(&str, &str)] = &[
-    ("handshake", "super::admit::{Admitted, Slot}"),
+    ("handshake", "super::admit::{Admitted, Slot, Standing}"),
+    ("handshake", "super::super::admit::Standing"),
     ("authorize", "super::handshake::Presented"),
     ("record", "super::handshake::Presented"),
     ("respond", "super::route::{Afterwards, AnswerWith, Heads}"),
