@@ -11,9 +11,9 @@ use super::super::admit::Standing;
 
 /// The turns at what handshakes have to compute.
 ///
-/// Strangers have one between them. The kernel shares the cores fairly between a flood that keeps
-/// all of them busy and the services behind aegis, which would be late; and whoever was there
-/// before would have to queue behind every hello of the flood.
+/// Strangers have one between them. A flood of them would otherwise keep every core busy, so that
+/// the services behind aegis had to wait for one, and whoever was there before would queue behind
+/// each of its hellos.
 #[derive(Debug)]
 pub(super) struct Turns {
     all: Semaphore,
