@@ -90,6 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
         &mut self,
         service: impl Future<Output = Result<T, Refused>>,
     ) -> Result<T, Refused> {
+        // A timeout looks at the clock only when the future that it limits is pending. A service
+        // that always has a next chunk ready, and a scraper that always reads, never are.
+        if Instant::now() >= self.deadline {
+            return Err(Refusal::Timeout.into());
+        }
         tokio::select! {
             biased;
             came = timeout_at(self.deadline, service) => {
@@ -303,5 +308,24 @@ fn sentence(refusal: Refusal, status: u16) -> &'static str {
         (_, 503) => "the service is being scraped too often at once\n",
         (_, 504) => "the service's answer was not whole in time\n",
         _ => "the service gave no usable metrics\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_is_always_ready_does_not_outlive_the_deadline() {
+        let (mut stream, _scraper) = tokio::io::duplex(64);
+        let limits = Limits::default();
+        let mut scraper = Scraper {
+            stream: &mut stream,
+            heads: &mut Heads::default(),
+            deadline: Instant::now(),
+            limits: &limits,
+        };
+        let came = scraper.wait_for(std::future::ready(Ok(()))).await;
+        assert_eq!(came.unwrap_err().refusal, Refusal::Timeout);
     }
 }

@@ -215,12 +215,11 @@ fn a_service_that_stops_in_the_middle_times_out() {
 
 #[test]
 fn a_service_that_drips_does_not_outlive_its_deadline() {
-    let drip = |stream: &mut UnixStream| {
+    // So many chunks at once that aegis never has to wait for the next. It ends when aegis hangs up.
+    let chunks = b"1\r\n#\r\n".repeat(10_000);
+    let drip = move |stream: &mut UnixStream| {
         drop(stream.write_all(CHUNKED.as_bytes()));
-        // It ends when aegis hangs up.
-        while stream.write_all(b"1\r\n#\r\n").is_ok() {
-            std::thread::yield_now();
-        }
+        while stream.write_all(&chunks).is_ok() {}
     };
     stage(r#"scrape_timeout = "400ms""#).breaks_off(drip, "timeout");
     let head = |stream: &mut UnixStream| {
