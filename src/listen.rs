@@ -32,7 +32,8 @@ impl Listeners {
     /// Binds every address, beside the sockets that others listen on already.
     ///
     /// An address that no interface has yet, such as that of a tunnel which is down, is bound
-    /// all the same, and works as soon as it is there.
+    /// all the same, and works as soon as it is there. On a host without IPv6, its addresses are
+    /// left out with a warning, unless nothing else is listened on.
     ///
     /// # Errors
     /// Each address that cannot be bound, and why.
@@ -42,6 +43,7 @@ impl Listeners {
     ) -> Result<Self, Vec<Fault>> {
         let mut bound = inherited;
         let mut faults = Vec::new();
+        let mut left_out = Vec::new();
         for address in addresses {
             let beside_ipv4 = addresses.iter().any(|other| {
                 other.value.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
@@ -55,9 +57,20 @@ impl Listeners {
                         address.value,
                         hint(&error, addresses)
                     );
-                    faults.push(Fault::new(&address.origin, "listen", problem));
+                    let fault = Fault::new(&address.origin, "listen", problem);
+                    if family_is_missing(&error) {
+                        left_out.push(fault);
+                    } else {
+                        faults.push(fault);
+                    }
                 }
             }
+        }
+        if bound.is_empty() {
+            faults.append(&mut left_out);
+        }
+        for fault in left_out {
+            warn!("{fault}");
         }
         match faults.is_empty() {
             true => Ok(Self { bound, next: 0 }),
@@ -152,7 +165,9 @@ impl SharedListeners {
 /// What to do about an address that cannot be bound; it may be in use by the list itself.
 fn hint(error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     let has = |wanted: fn(&IpAddr) -> bool| addresses.iter().any(|given| wanted(&given.value.ip()));
-    if error.kind() == io::ErrorKind::PermissionDenied {
+    if family_is_missing(error) {
+        "; this host has no IPv6: list an IPv4 address, such as 127.0.0.1:31337"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
         "; ports below 1024 are for root: take another, or a .socket unit of systemd"
     } else if error.kind() != io::ErrorKind::AddrInUse {
         ""
@@ -161,6 +176,12 @@ fn hint(error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     } else {
         "; `ss -ltnp` shows who has the port"
     }
+}
+
+/// Whether the kernel has no sockets of the address's family: IPv6 is off (`ipv6.disable=1`), or a
+/// unit allows none (`RestrictAddressFamilies=`). No host is without IPv4.
+fn family_is_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<TcpListener> {

@@ -33,7 +33,10 @@ in
 
     listenStreams = mkOption {
       type = types.listOf types.str;
-      default = [ "[::1]:31337" ];
+      default = [
+        "[::1]:31337"
+        "127.0.0.1:31337"
+      ];
       example = [ "10.100.0.7:31337" ];
       description = ''
         Addresses and ports that systemd listens on for aegis. One that no interface has yet, such as that of a tunnel, is

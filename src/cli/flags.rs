@@ -65,7 +65,7 @@ struct Given {
 
     #[arg(
         long,
-        help = "Address and port to listen on, or systemd for the sockets of a .socket unit, repeatable [default: [::1]:31337]", env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
+        help = "Address and port to listen on, or systemd for the sockets of a .socket unit, repeatable [default: [::1]:31337 and 127.0.0.1:31337]", env = "AEGIS_LISTEN", value_name = "ADDR", value_delimiter = ',',
         visible_aliases = ["web.listen-address", "hostport"]
     )]
     listen: Vec<String>,

@@ -69,23 +69,24 @@ fn socket_dir(written: &mut Section, faults: &mut Vec<Fault>) -> Option<Given<Pa
     given.or_else(|| (faults.len() == before).then_some(Given { value, origin }))
 }
 
-const DEFAULT_LISTEN: &str = "[::1]:31337";
+/// This host alone, by either family: a host may have no IPv6.
+const DEFAULT_LISTEN: [&str; 2] = ["[::1]:31337", "127.0.0.1:31337"];
 const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
 
 fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> {
     let given = written.texts("listen", faults).unwrap_or_else(|| {
         let origin = written.origin().clone();
-        let value = DEFAULT_LISTEN.to_owned();
+        let addresses = DEFAULT_LISTEN.map(|address| Given {
+            value: address.to_owned(),
+            origin: origin.clone(),
+        });
         Given {
-            value: vec![Given {
-                value,
-                origin: origin.clone(),
-            }],
+            value: addresses.into(),
             origin,
         }
     });
     if given.value.is_empty() {
-        let problem = format!("is empty; name at least one address, such as {DEFAULT_LISTEN:?}");
+        let problem = "is empty; name at least one address, such as \"127.0.0.1:31337\"";
         faults.push(Fault::new(&given.origin, "listen", problem));
     }
     let listen = parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults);
