@@ -1,8 +1,10 @@
-//! The one-command demo: `cargo run --release --example demo`.
+//! The one-command demo: `cargo run --example demo`.
 //!
 //! Makes certificates, starts a service on a Unix socket and aegis in front of it, scrapes
 //! through it, and is refused three times. It checks what it shows; `--once` ends with that.
 
+#[path = "demo/folder.rs"]
+mod folder;
 #[path = "demo/pki.rs"]
 mod pki;
 #[path = "demo/services.rs"]
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
 const HELP: &str = "\
 Shows aegis at work, on this machine alone, and checks what it shows.
 
-Usage: cargo run --release --example demo [-- --once]
+Usage: cargo run --example demo [-- --once]
 
 It makes a temporary folder with a CA and two certificates, starts two services that listen
 only on Unix sockets, and aegis in front of them. Then it scrapes one of them with the
@@ -85,10 +87,11 @@ enum Afterwards {
 fn show(afterwards: Afterwards) -> Outcome {
     // First of all: from here on Ctrl-C leaves by the end of this function, folder and all.
     let (signals, runtime) = Signals::new()?;
-    let folder = tempfile::Builder::new()
-        .prefix("aegis-demo-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir()?;
+    let folder = folder::temporary(
+        tempfile::Builder::new()
+            .prefix("aegis-demo-")
+            .permissions(Permissions::from_mode(0o700)),
+    )?;
     pki::make(folder.path())?;
     let (events, incoming) = mpsc::channel();
     let services = Services::start(folder.path(), runtime, signals, events.clone())?;

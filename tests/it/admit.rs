@@ -25,47 +25,6 @@ fn an_address_outside_every_network_is_reset_before_any_tls_byte() {
 }
 
 #[test]
-fn a_scraper_is_admitted_by_ipv4_ipv6_and_a_dual_stack_listener_alike() {
-    let mut world = World::new();
-    world.settings.listen = r#"["127.0.0.1:0", "[::1]:0", "[::]:0"]"#.to_owned();
-    let _service = world.service("node", answer("up 1\n"));
-    let aegis = world.start();
-    let mut scraper = world.prometheus(&aegis);
-    let [v4, v6, both] = aegis.addresses() else {
-        panic!("three addresses");
-    };
-    // The dual-stack listener sees the first of its two as ::ffff:127.0.0.1.
-    let by_v4 = format!("127.0.0.1:{}", both.port()).parse().unwrap();
-    let by_v6 = format!("[::1]:{}", both.port()).parse().unwrap();
-    for address in [*v4, *v6, by_v4, by_v6] {
-        scraper.address = address;
-        assert_eq!(scraper.get("/node").text(), "up 1\n", "{address}");
-    }
-    let line = aegis.logged(&["scraped", "peer=[::1]:"]);
-    assert!(line.contains("service=node"), "{line}");
-}
-
-#[test]
-fn an_ipv4_scraper_of_a_dual_stack_listener_is_not_admitted_as_ipv6() {
-    let mut world = World::new();
-    world.settings.listen = r#"["[::]:0"]"#.to_owned();
-    world.settings.allow = allow(r#""::/0""#, r#""*""#, r#""*""#);
-    let _service = world.service("node", answer("up 1\n"));
-    let aegis = world.start();
-    let mut scraper = world.prometheus(&aegis);
-    let port = aegis.address().port();
-    scraper.address = format!("127.0.0.1:{port}").parse().unwrap();
-    assert!(scraper.try_get("/node").is_err());
-    assert!(
-        aegis
-            .refused("admit", "network")
-            .contains("peer=127.0.0.1:")
-    );
-    scraper.address = format!("[::1]:{port}").parse().unwrap();
-    assert_eq!(scraper.get("/node").status, 200);
-}
-
-#[test]
 fn connections_beyond_the_cap_of_one_address_are_reset_and_places_come_back() {
     let mut world = World::new();
     world.settings.limits = "connections_per_address = 3".to_owned();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::aegis::command;
 use crate::harness::pki::ip;
-use crate::harness::{Certified, Pki, Service, World, allow, answer, not_tested};
+use crate::harness::{Certified, Pki, Service, World, allow, answer};
 
 fn check(world: &World, more: &[&str]) -> Output {
     let mut command = command();
@@ -319,25 +319,4 @@ fn a_report_for_machines_is_one_json_object() {
             .contains("is not a whole number"),
         "{error}"
     );
-}
-
-#[test]
-fn a_directory_of_sockets_that_a_group_can_replace_is_a_warning() {
-    use std::os::unix::fs::{PermissionsExt as _, chown};
-    let mut world = World::new();
-    std::fs::create_dir_all(world.path("of-group/run")).unwrap();
-    world.settings.rest = "[services.x]\nsocket = \"of-group/run/x.sock\"\n".to_owned();
-    let warned = |group: u32, mode: u32| {
-        let folder = world.path("of-group");
-        chown(&folder, None, Some(group)).ok()?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
-        let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
-        Some(said.contains("services.x.socket: another user can have"))
-    };
-    let cases = [(65533, 0o775), (65533, 0o755), (0, 0o775)];
-    let warned = cases.map(|(group, mode)| warned(group, mode));
-    match warned {
-        [None, ..] => not_tested("only root can give a folder to another group"),
-        warned => assert_eq!(warned, [Some(true), Some(false), Some(false)]),
-    }
 }

@@ -1,16 +1,12 @@
 //! What documents, scripts and shipped files say is what aegis does.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use aegis::config::{Config, Limits, Overrides};
-use aegis::identity::Identity;
 use aegis::refusal::{Refusal, SeenAs};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
-use crate::harness::aegis::{command, run};
-use crate::harness::{Aegis, Scraper, World, answer, not_tested};
+use crate::harness::aegis::run;
+use crate::harness::{World, answer};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -36,7 +32,18 @@ fn the_shipped_configuration_loads_and_its_limits_are_the_defaults() {
     let shipped = load(root().join("deploy/aegis.toml"));
     let defaults = Limits::default();
     assert_eq!(format!("{:?}", shipped.limits), format!("{defaults:?}"));
-    assert_eq!(shipped.listen[0].value.to_string(), "[::1]:31337");
+    let listen = |config: &Config| -> Vec<String> {
+        let listen = config.listen.iter();
+        listen.map(|given| given.value.to_string()).collect()
+    };
+    // What a configuration without the key gets, on a host with or without IPv6.
+    assert_eq!(listen(&shipped), ["[::1]:31337", "127.0.0.1:31337"]);
+    let mut world = World::new();
+    world.settings.listen = "# none".to_owned();
+    let config = std::fs::read_to_string(world.write_config()).unwrap();
+    let config = config.replace("listen = # none\n", "");
+    std::fs::write(world.path("aegis.toml"), config).unwrap();
+    assert_eq!(listen(&load(world.path("aegis.toml"))), listen(&shipped));
     assert_eq!(shipped.socket_dir.value, Path::new("/run/aegis/services"));
     assert_eq!(
         format!("{:?}", shipped.log),
@@ -228,158 +235,6 @@ fn every_test_of_hostile_peers_stands_in_the_security_model() {
             assert!(named.contains(&test), "{test} is not named");
         }
     }
-}
-
-/// Whether the script can run. It is the one thing here that needs more than a Rust toolchain.
-fn has_openssl() -> bool {
-    let found = Command::new("openssl").arg("version").output().is_ok();
-    if !found {
-        not_tested("there is no openssl on this machine");
-    }
-    found
-}
-
-fn generate(folder: &Path, arguments: &[&str]) -> std::process::Output {
-    Command::new("sh")
-        .arg(root().join("certs/generate.sh"))
-        .args(arguments)
-        .arg("--dir")
-        .arg(folder)
-        .output()
-        .unwrap()
-}
-
-fn generated(folder: &Path, arguments: &[&str]) -> String {
-    let output = generate(folder, arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[test]
-fn the_certificates_of_the_script_are_those_that_aegis_and_openssl_take() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if !has_openssl() {
-        return;
-    }
-    let world = World::new();
-    let _service = world.service("node", answer("up 1\n"));
-    let pki = world.path("a pki");
-    let said = generated(&pki, &["init"]);
-    for (leaf, purpose) in [("server.pem", "sslserver"), ("prometheus.pem", "sslclient")] {
-        let verified = Command::new("openssl")
-            .args(["verify", "-x509_strict", "-purpose", purpose, "-CAfile"])
-            .args([pki.join("ca.pem"), pki.join(leaf)])
-            .output();
-        let verified = verified.unwrap();
-        assert!(
-            verified.status.success(),
-            "{}",
-            String::from_utf8_lossy(&verified.stderr)
-        );
-    }
-    for key in ["ca.key", "server.key", "prometheus.key"] {
-        let mode = std::fs::metadata(pki.join(key))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600, "{key}");
-    }
-
-    // The command that it prints is one that starts.
-    let (_, after) = said.split_once("aegis serve \\\n").unwrap();
-    let flags = after.split("\n\n").next().unwrap().replace("\\\n", " ");
-    let flags = flags.replace(
-        "/run/aegis/services",
-        world.path("services").to_str().unwrap(),
-    );
-    let aegis = env!("CARGO_BIN_EXE_aegis");
-    let mut shell = Command::new("sh");
-    shell.args([
-        "-c",
-        &format!("exec '{aegis}' serve --listen '[::1]:0' {flags}"),
-    ]);
-    let aegis = Aegis::spawn(shell);
-    let prometheus = Scraper::from_files(aegis.address(), &pki, "prometheus");
-    assert_eq!(prometheus.get("/node").text(), "up 1\n");
-}
-
-#[test]
-fn the_script_overwrites_nothing_unless_it_is_told_to() {
-    if !has_openssl() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let pki = folder.path().join("pki");
-    generated(&pki, &["init"]);
-    let before = std::fs::read(pki.join("ca.pem")).unwrap();
-    let again = generate(&pki, &["init"]);
-    assert_eq!(again.status.code(), Some(1));
-    let said = String::from_utf8(again.stderr).unwrap();
-    assert!(
-        said.contains("ca.pem exists and is left as it is; give --force"),
-        "{said}"
-    );
-    assert_eq!(std::fs::read(pki.join("ca.pem")).unwrap(), before);
-    generated(&pki, &["init", "--force"]);
-    assert_ne!(std::fs::read(pki.join("ca.pem")).unwrap(), before);
-}
-
-#[test]
-fn what_the_script_revokes_aegis_refuses() {
-    if !has_openssl() {
-        return;
-    }
-    let world = World::new();
-    let pki = world.path("pki");
-    for arguments in [
-        &["init"][..],
-        &["client", "leaver"],
-        &["revoke", "leaver"],
-        &["crl"],
-    ] {
-        generated(&pki, arguments);
-    }
-    let mut serve = command();
-    serve.args(["serve", "--log-level", "debug", "--listen", "127.0.0.1:0"]);
-    for (flag, file) in [
-        ("--tls-cert", "server.pem"),
-        ("--tls-key", "server.key"),
-        ("--client-ca", "ca.pem"),
-        ("--client-crl", "crl.pem"),
-    ] {
-        serve.arg(flag).arg(pki.join(file));
-    }
-    serve.arg("--socket-dir").arg(world.path("services"));
-    serve.args(["--allow-network", "127.0.0.1", "--allow-identity", "*"]);
-    let aegis = Aegis::spawn(serve);
-    let scraper = |name| Scraper::from_files(aegis.address(), &pki, name);
-    assert_eq!(scraper("prometheus").get("/node").status, 404);
-    assert!(scraper("leaver").try_get("/node").is_err());
-    aegis.refused("handshake", "revoked");
-}
-
-#[test]
-fn the_documented_command_gives_the_pin_of_a_key() {
-    if !has_openssl() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let pki = folder.path().join("pki");
-    generated(&pki, &["init"]);
-    let text = document("docs/certificates.md");
-    let command = text
-        .split("```")
-        .find_map(|block| block.strip_prefix("sh\n"));
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command.unwrap()).current_dir(&pki);
-    let pin = String::from_utf8(shell.output().unwrap().stdout).unwrap();
-    let leaf = CertificateDer::from_pem_file(pki.join("prometheus.pem")).unwrap();
-    let identity = Identity::from_leaf(&leaf).unwrap();
-    assert_eq!(
-        identity.key().to_string(),
-        format!("spki:sha256/{}", pin.trim())
-    );
 }
 
 #[test]

@@ -10,31 +10,11 @@ use std::sync::mpsc;
 
 use libc::{c_int, c_long};
 use rustix::process::Signal;
-use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 
 use crate::harness::aegis::command;
+use crate::harness::kernel::{where_calls_fail, without_ipv6};
 use crate::harness::operator::ask;
-use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, not_tested, wait_until};
-use crate::sandbox::has_landlock;
-
-/// Does something where these system calls fail in this way, as on a kernel that lacks them.
-fn where_calls_fail<T: Send + 'static>(
-    calls: &[c_long],
-    error: c_int,
-    deed: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
-    let fail = SeccompAction::Errno(error.unsigned_abs());
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fail, arch).unwrap();
-    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
-    // Of this thread alone, and of the processes that it starts.
-    let thread = std::thread::spawn(move || {
-        apply_filter(&program).unwrap();
-        deed()
-    });
-    thread.join().unwrap()
-}
+use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, wait_until};
 
 fn start_where_calls_fail(world: &World, calls: &[c_long], error: c_int) -> Aegis {
     let config = world.write_config();
@@ -122,23 +102,30 @@ fn a_kernel_without_a_wall_is_told_of_and_serves_only_where_it_may() {
 }
 
 #[test]
-fn where_seccomp_is_missing_landlock_alone_keeps_tcp_in() {
-    if !has_landlock() {
-        return;
-    }
-    let world = World::new();
-    let file = world.write_config();
-    let output = where_calls_fail(&[libc::SYS_seccomp], libc::ENOSYS, move || {
-        let mut sandbox = command();
-        sandbox.args(["sandbox", "--config"]).arg(file);
-        sandbox.output().unwrap()
+fn without_ipv6_the_ipv4_addresses_are_listened_on_with_a_warning() {
+    let mut world = World::new();
+    world.settings.listen = r#"["[::1]:0", "127.0.0.1:0"]"#.to_owned();
+    let _service = world.service("node", answer("up 1\n"));
+    let config = world.write_config();
+    let aegis = without_ipv6(move || Aegis::start(&config, &[]));
+    aegis.logged(&["WARN", "listen: [::1]:0 cannot", "this host has no IPv6"]);
+    assert_eq!(aegis.addresses().len(), 1);
+    assert_eq!(world.prometheus(&aegis).get("/node").text(), "up 1\n");
+}
+
+#[test]
+fn without_ipv6_nothing_but_ipv6_addresses_is_a_failed_start_with_a_remedy() {
+    let mut world = World::new();
+    world.settings.listen = r#"["[::1]:0", "[::]:0"]"#.to_owned();
+    let config = world.write_config();
+    let (code, said) = without_ipv6(move || {
+        let mut serve = command();
+        serve.args(["serve", "--config"]).arg(config);
+        ended(serve)
     });
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("the sandbox has no seccomp: "), "{said}");
-    for call in ["open a TCP connection", "listen on a TCP port"] {
-        let denied = format!("denied: {call} (landlock_tcp)");
-        assert!(said.contains(&denied), "{call}\n{said}");
-    }
+    assert_eq!(code, Some(1), "{said}");
+    let remedy = "this host has no IPv6: list an IPv4 address, such as 127.0.0.1:31337";
+    assert_eq!(said.matches(remedy).count(), 2, "{said}");
 }
 
 #[test]
@@ -349,21 +336,4 @@ fn a_storm_of_reloads_fails_no_scrape() {
     }
     aegis.logged(&["reloaded"]);
     assert_eq!(scraper.get("/node").text(), "up 1\n");
-}
-
-#[test]
-fn without_proc_it_does_not_start_and_says_why() {
-    let world = World::new();
-    let config = world.write_config();
-    let hidden = "mount -t tmpfs none /proc && exec \"$0\" serve --config \"$1\"";
-    let mut serve = Command::new("unshare");
-    serve.args(["--mount", "sh", "-c", hidden, env!("CARGO_BIN_EXE_aegis")]);
-    serve.arg(config);
-    let (code, said) = ended(serve);
-    if said.contains("unshare") || said.contains("mount: ") {
-        not_tested(&format!("/proc cannot be hidden here: {said}"));
-        return;
-    }
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("mount /proc"), "{said}");
 }

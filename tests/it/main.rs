@@ -8,6 +8,7 @@
     reason = "a test may panic, and says why"
 )]
 
+#[path = "../harness/mod.rs"]
 mod harness;
 
 mod admit;

@@ -4,15 +4,9 @@ use std::time::Duration;
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::harness::{Certified, Pki, World, answer, operator};
+use crate::harness::{Certified, Pki, World, answer, metric, operator};
 
 /// The value of a series.
-fn value(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(series));
-    line.and_then(|line| line.strip_prefix(' '))
-        .and_then(|value| value.parse().ok())
-}
-
 fn not_after(certified: &Certified) -> f64 {
     let (_, certificate) = X509Certificate::from_der(&certified.chain[0]).unwrap();
     certificate.validity().not_after.timestamp() as f64
@@ -62,15 +56,15 @@ fn what_runs_out_what_is_there_and_the_process_are_told() {
     let scraper = world.scraper(&aegis, Some(&client));
     let text = scraper.get("/metrics").text();
     let is =
-        |series: &str, expected: f64| assert_eq!(value(&text, series), Some(expected), "{series}");
+        |series: &str, expected: f64| assert_eq!(metric(&text, series), Some(expected), "{series}");
     is("aegis_services", 2.0);
     is("aegis_connections", 1.0);
     is("aegis_connections_max", 7.0);
     let expiry = "aegis_tls_certificate_not_after_timestamp_seconds";
     is(&format!(r#"{expiry}{{role="client"}}"#), not_after(&client));
-    assert!(value(&text, &format!(r#"{expiry}{{role="server"}}"#)).is_some());
-    assert!(value(&text, &format!(r#"{expiry}{{role="client_ca"}}"#)).is_some());
-    let next_update = value(&text, "aegis_tls_crl_next_update_timestamp_seconds").unwrap();
+    assert!(metric(&text, &format!(r#"{expiry}{{role="server"}}"#)).is_some());
+    assert!(metric(&text, &format!(r#"{expiry}{{role="client_ca"}}"#)).is_some());
+    let next_update = metric(&text, "aegis_tls_crl_next_update_timestamp_seconds").unwrap();
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now..now + 3700.0).contains(&next_update), "{next_update}");
     let positive = [
@@ -82,14 +76,22 @@ fn what_runs_out_what_is_there_and_the_process_are_told() {
     ];
     for series in positive {
         assert!(
-            value(&text, series).is_some_and(|value| value >= 0.0),
+            metric(&text, series).is_some_and(|value| value >= 0.0),
             "{series}\n{text}"
         );
     }
-    // The descriptors that it was asked over and by are counted as well.
-    let open = value(&text, "process_open_fds").unwrap();
-    let found = aegis.descriptors() as f64;
-    assert!((open - found).abs() <= 3.0, "{open} {found}");
+}
+
+#[test]
+fn process_open_fds_counts_each_open_connection() {
+    let world = World::new();
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let mut connection = scraper.connect().unwrap();
+    let before = connection.open_descriptors();
+    let more: Vec<_> = (0..10).map(|_| scraper.connect().unwrap()).collect();
+    aegis.logged_times(1 + more.len(), &["connected"]);
+    assert_eq!(connection.open_descriptors(), before + 10.0);
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn of_a_scrape_for_the_head_alone_no_byte_is_counted() {
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(connection.ask("HEAD", "/metrics", "").unwrap().status, 200);
     let text = connection.get("/metrics").unwrap().text();
-    let of = |what: &str| value(&text, &format!("{what}{{service=\"metrics\"}}"));
+    let of = |what: &str| metric(&text, &format!("{what}{{service=\"metrics\"}}"));
     assert_eq!(of("aegis_scrapes_total"), Some(1.0));
     assert_eq!(of("aegis_scrape_response_bytes_total"), Some(0.0));
 }
@@ -110,10 +112,10 @@ fn without_a_crl_there_is_no_time_of_the_next() {
     let aegis = world.start();
     let text = world.prometheus(&aegis).get("/metrics").text();
     assert_eq!(
-        value(&text, "aegis_tls_crl_next_update_timestamp_seconds"),
+        metric(&text, "aegis_tls_crl_next_update_timestamp_seconds"),
         None
     );
-    assert!(value(&text, "aegis_services").is_some());
+    assert!(metric(&text, "aegis_services").is_some());
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn what_failed_is_tried_again_though_no_file_has_changed() {
 #[test]
 fn what_only_a_restart_can_change_is_said_so() {
     let mut stage = stage();
-    stage.world.settings.listen = r#"["127.0.0.1:0", "[::1]:0"]"#.to_owned();
+    stage.world.settings.listen = r#"["127.0.0.1:0", "127.0.0.2:0"]"#.to_owned();
     let warning = &["WARN", "change only by a restart"];
     stage.reload();
     stage.aegis.logged(warning);
@@ -300,7 +300,7 @@ fn reload_after_reload_no_scrape_fails_and_nothing_is_left_open() {
         })
         .collect();
     stage.reload();
-    let before = stage.aegis.descriptors();
+    let before = stage.prometheus.open_descriptors();
     for _ in 0..RELOADS {
         stage.reload();
     }
@@ -310,7 +310,7 @@ fn reload_after_reload_no_scrape_fails_and_nothing_is_left_open() {
     }
     // Two scrapes may have been under way then; those that ended now are still closing.
     let deadline = Instant::now() + PATIENCE;
-    while stage.aegis.descriptors() > before + 4 {
+    while stage.prometheus.open_descriptors() > before + 4.0 {
         assert!(Instant::now() < deadline, "descriptors are left open");
         std::thread::yield_now();
     }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use aws_lc_rs::digest::{Context, SHA256};
 use procfs::process::Process;
 
-use crate::harness::{Service, World, answer};
+use crate::harness::{Connection, Service, World, answer};
 
 #[test]
 fn every_format_passes_byte_for_byte_with_its_type_and_encoding() {
@@ -242,13 +242,13 @@ fn nothing_is_left_open_after_scrapes_of_every_kind() {
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     let mut connection = scraper.connect().unwrap();
-    let mut round = || {
+    let round = |connection: &mut Connection| {
         for target in ["/good", "/bad", "/absent", "/good?x"] {
             connection.get(target).unwrap();
         }
     };
-    round();
-    let before = aegis.descriptors();
-    (0..50).for_each(|_| round());
-    assert_eq!(aegis.descriptors(), before);
+    round(&mut connection);
+    let before = connection.open_descriptors();
+    (0..50).for_each(|_| round(&mut connection));
+    assert_eq!(connection.open_descriptors(), before);
 }

@@ -246,7 +246,16 @@ fn refused(error: &io::Error) -> Refused {
 mod tests {
     use super::open::open_by_one_name;
     use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::net::UnixListener;
+
+    /// Listens at a path of any length, by way of its folder's descriptor.
+    fn listen(path: &Path) -> UnixListener {
+        let folder = File::open(path.parent().unwrap()).unwrap();
+        let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+        UnixListener::bind(short.join(path.file_name().unwrap())).unwrap()
+    }
 
     fn reason(directory: &Directory, file: &str) -> Option<Refusal> {
         directory
@@ -259,8 +268,8 @@ mod tests {
     fn only_a_socket_with_one_name_is_opened() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let _listener = UnixListener::bind(at("good.sock")).unwrap();
-        let _linked = UnixListener::bind(at("linked.sock")).unwrap();
+        let _listener = listen(&at("good.sock"));
+        let _linked = listen(&at("linked.sock"));
         std::fs::hard_link(at("linked.sock"), at("second.sock")).unwrap();
         std::os::unix::fs::symlink("good.sock", at("symlink.sock")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", at("outside.sock")).unwrap();
@@ -293,7 +302,7 @@ mod tests {
     fn a_socket_that_is_taken_away_meanwhile_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("node.sock");
-        let _listener = UnixListener::bind(&path).unwrap();
+        let _listener = listen(&path);
         let held = Directory::at(folder.path()).hold().unwrap();
         let opened = open_beneath(&held, "node.sock").unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -311,7 +320,7 @@ mod tests {
         std::fs::remove_dir(&folder).unwrap();
         assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
         std::fs::create_dir(&folder).unwrap();
-        let _listener = UnixListener::bind(folder.join("node.sock")).unwrap();
+        let _listener = listen(&folder.join("node.sock"));
         assert_eq!(reason(&directory, "node.sock"), None);
         // Another takes its place, though there still is a socket in the old one.
         std::fs::rename(&folder, parent.path().join("old")).unwrap();
@@ -330,8 +339,8 @@ mod tests {
             std::fs::create_dir(at(folder)).unwrap();
         }
         symlink("own", at("link")).unwrap();
-        let _own = UnixListener::bind(at("own/a.sock")).unwrap();
-        let _other = UnixListener::bind(at("other/b.sock")).unwrap();
+        let _own = listen(&at("own/a.sock"));
+        let _other = listen(&at("other/b.sock"));
         let (plain, linked) = (Directory::at(&at("own")), Directory::at(&at("link")));
         let absent = Directory::at(&at("later"));
         assert_eq!(reason(&plain, "a.sock"), None);

@@ -2,16 +2,14 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketType};
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Certified, PATIENCE, Pki};
+use super::{Certified, PATIENCE, Pki, metric};
 
 /// Makes connections with one certificate, or with none.
 #[derive(Clone)]
@@ -24,28 +22,6 @@ impl Scraper {
     pub fn new(address: SocketAddr, trusts: &Pki, certificate: Option<&Certified>) -> Self {
         let mut tls = client_config(trusts, certificate, rustls::DEFAULT_VERSIONS);
         tls.resumption = Resumption::disabled();
-        Self {
-            address,
-            tls: Arc::new(tls),
-        }
-    }
-
-    /// A scraper with the files that `certs/generate.sh` made.
-    pub fn from_files(address: SocketAddr, folder: &Path, name: &str) -> Self {
-        let read = |file: String| std::fs::read(folder.join(file)).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(&read("ca.pem".to_owned())).unwrap())
-            .unwrap();
-        let leaf = CertificateDer::from_pem_slice(&read(format!("{name}.pem"))).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(&read(format!("{name}.key"))).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![leaf], key)
-            .unwrap();
         Self {
             address,
             tls: Arc::new(tls),
@@ -161,6 +137,14 @@ impl Answer {
 impl Connection {
     pub fn get(&mut self, target: &str) -> io::Result<Answer> {
         self.ask("GET", target, "")
+    }
+
+    /// How many descriptors aegis has open, that of this connection among them.
+    ///
+    /// It says so itself: `/proc/PID/fd` of a process that is not dumpable is for root alone.
+    pub fn open_descriptors(&mut self) -> f64 {
+        let own = self.get("/metrics").unwrap().text();
+        metric(&own, "process_open_fds").unwrap()
     }
 
     /// Sends a request, with more headers if given, and reads the answer.

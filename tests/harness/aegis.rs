@@ -178,13 +178,6 @@ impl Aegis {
             .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
-
-    /// How many descriptors are open.
-    pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .unwrap()
-            .count()
-    }
 }
 
 impl Drop for Aegis {

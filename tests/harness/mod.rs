@@ -1,13 +1,16 @@
 //! What every test stands on: a PKI, services, the real binary and scrapers, all its own.
 
 pub mod aegis;
+#[path = "../../examples/demo/folder.rs"]
+mod folder;
+pub mod kernel;
 pub mod operator;
 pub mod pki;
 pub mod scraper;
 pub mod service;
 
-use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 pub use aegis::Aegis;
@@ -44,7 +47,7 @@ pub struct Settings {
 impl World {
     /// A world in which Prometheus, from this host, may scrape every service.
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         std::fs::create_dir(folder.path().join("services")).unwrap();
         let pki = Pki::new();
         pki.server().write(folder.path(), "server");
@@ -100,13 +103,20 @@ impl World {
 
     /// As [`World::start`], but as a user of no privilege, if the tester has any.
     pub fn start_without_privilege(&self) -> Aegis {
+        let mut serve = self.command_without_privilege("serve");
+        serve.args(["--log-level", "debug"]);
+        Aegis::spawn(serve)
+    }
+
+    /// A subcommand with the configuration, for a user of no privilege, if the tester has any:
+    /// all files of this world are that user's.
+    pub fn command_without_privilege(&self, subcommand: &str) -> Command {
         use std::os::unix::fs::chown;
         use std::os::unix::process::CommandExt as _;
 
         let config = self.write_config();
-        let mut serve = std::process::Command::new(self.program());
-        serve.args(["serve", "--log-level", "debug", "--config"]);
-        serve.arg(config);
+        let mut command = Command::new(self.program());
+        command.args([subcommand, "--config"]).arg(config);
         if rustix::process::geteuid().is_root() {
             const NOBODY: u32 = 65534;
             let services = self.path("services");
@@ -118,9 +128,9 @@ impl World {
             for path in all {
                 chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
             }
-            serve.uid(NOBODY).gid(NOBODY);
+            command.uid(NOBODY).gid(NOBODY);
         }
-        Aegis::spawn(serve)
+        command
     }
 
     /// A copy of the binary that every user can run: the folder of the binary may be closed to others.
@@ -128,7 +138,7 @@ impl World {
         let program = self.path("aegis");
         // By a process of its own: what this one writes, a child that another thread starts
         // meanwhile holds open, and a program that is being written cannot be run (ETXTBSY).
-        let mut copy = std::process::Command::new("cp");
+        let mut copy = Command::new("cp");
         copy.args([env!("CARGO_BIN_EXE_aegis").as_ref(), program.as_os_str()]);
         assert!(copy.status().unwrap().success());
         program
@@ -149,6 +159,11 @@ impl World {
     }
 }
 
+/// A temporary folder in which sockets can be bound.
+pub fn folder() -> tempfile::TempDir {
+    folder::temporary(&tempfile::Builder::new()).unwrap()
+}
+
 /// One `[[allow]]` entry.
 pub fn allow(networks: &str, identities: &str, services: &str) -> String {
     format!(
@@ -164,10 +179,11 @@ pub fn answer(body: &str) -> String {
     )
 }
 
-/// Says what this machine cannot show. Of a test that passes, nothing is seen but what is written
-/// past the macros.
-pub fn not_tested(why: &str) {
-    drop(writeln!(std::io::stderr(), "not tested: {why}"));
+/// The value of a series in the text of aegis's own metrics.
+pub fn metric(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|line| line.strip_prefix(' '))
+        .and_then(|value| value.parse().ok())
 }
 
 /// Tries until it is so; for what happens soon after, on the other side.
