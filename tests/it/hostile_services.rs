@@ -224,7 +224,7 @@ fn a_service_that_drips_does_not_outlive_its_deadline() {
     stage(r#"scrape_timeout = "400ms""#).breaks_off(drip, "timeout");
     let head = |stream: &mut UnixStream| {
         drop(stream.write_all(b"HTTP/1.1 200 OK\r\n"));
-        while stream.write_all(b"X").is_ok() {
+        while stream.write_all(b"XXXXXXXX").is_ok() {
             std::thread::yield_now();
         }
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::harness::service::read_head;
 use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer};
@@ -123,7 +123,13 @@ fn a_socket_that_nobody_listens_on_is_a_failed_connect() {
 fn a_full_backlog_is_waited_for_until_the_deadline() {
     let mut world = World::new();
     world.settings.limits = "scrape_timeout = \"400ms\"".to_owned();
-    let slow = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let slow = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
     rustix::net::bind(&slow, &SocketAddrUnix::new(world.socket("slow")).unwrap()).unwrap();
     rustix::net::listen(&slow, 0).unwrap();
     #[expect(clippy::disallowed_methods, reason = "whoever else is there")]
