@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::harness::aegis::command;
 use crate::harness::scraper::connect;
-use crate::harness::{Aegis, PATIENCE, Scraper, World, answer};
+use crate::harness::{Aegis, PATIENCE, Scraper, World, answer, folder};
 
 /// `aegis serve` with one descriptor handed over.
 fn activated(config: &Path, handed_over: impl Into<OwnedFd>, environment: &str) -> Command {
@@ -142,7 +142,7 @@ fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
 
 #[test]
 fn what_is_no_listening_tcp_socket_is_named_before_anything_starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let unix = UnixListener::bind(folder.path().join("a")).unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (open, address) = listener();
