@@ -1,6 +1,5 @@
 //! Stops the build on another system than Linux with one sentence: the dependencies are for Linux
 //! alone, so that nothing fails before this.
-#![expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

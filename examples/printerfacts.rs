@@ -9,6 +9,7 @@ use std::fs::{self, Permissions};
 use std::io::{self, IsTerminal as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,19 +27,31 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         // Told on standard error as well: where that is gone, it would panic.
         .log_internal_errors(false)
         .init();
-    let socket = std::env::args_os().nth(1).map(PathBuf::from);
-    let socket = socket.ok_or_else(|| io::Error::other("usage: printerfacts SOCKET"))?;
+    let Some(socket) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        tracing::error!("usage: printerfacts SOCKET");
+        return ExitCode::from(2);
+    };
+    match serve(&socket).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(socket = %socket.display(), %error, "cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(socket: &Path) -> io::Result<()> {
     // Before the socket is there: from here on a signal removes it instead of leaving it.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let facts = PrinterFacts::listen(&socket).await?;
+    let facts = PrinterFacts::listen(socket).await?;
     tracing::info!(socket = %socket.display(), "ready");
     tokio::select! {
         never = facts.serve() => match never {},
@@ -54,6 +67,9 @@ pub(crate) struct PrinterFacts {
     listener: UnixListener,
 }
 
+/// In bytes; `sun_path` has 108, with its NUL (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
 impl PrinterFacts {
     /// Puts a socket in place that its owner and its group may connect to.
     ///
@@ -66,6 +82,13 @@ impl PrinterFacts {
         refuse_if_in_use(socket).await?;
         // Not *.sock, which aegis would take for a service.
         let unfinished = socket.with_extension(std::process::id().to_string());
+        if unfinished.as_os_str().len() > MAX_SOCKET_PATH {
+            let problem = format!(
+                "the path is too long for a socket, by {} bytes",
+                unfinished.as_os_str().len() - MAX_SOCKET_PATH
+            );
+            return Err(io::Error::other(problem));
+        }
         let listener = UnixListener::bind(&unfinished)?;
         let made = fs::symlink_metadata(&unfinished)?;
         let mut facts = Self {

@@ -101,7 +101,7 @@ fn too_long(path: &Path) -> Option<usize> {
 }
 
 /// Linux `sun_path` is 108 bytes with its NUL (unix(7)).
-const LONGEST_PATH: usize = 107;
+pub(crate) const LONGEST_PATH: usize = 107;
 
 /// The highest number that a process can have (`/proc/sys/kernel/pid_max` in proc(5)): what binds
 /// today must bind after the next start, too.

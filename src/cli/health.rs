@@ -41,6 +41,11 @@ impl Health {
         };
         match ask(&socket, view) {
             Ok(answer) => said(&answer),
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => unwell(&format!(
+                "{} is too long for a socket; at most {} bytes fit",
+                socket.display(),
+                admin::LONGEST_PATH
+            )),
             Err(error) => unwell(&format!("{} does not answer: {error}", socket.display())),
         }
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
-use crate::harness::aegis::command;
+use crate::harness::aegis::{command, run};
 use crate::harness::service::until_closed;
 use crate::harness::{Service, World, answer, operator};
 
@@ -110,6 +110,19 @@ fn a_reload_is_answered_with_what_became_of_it() {
     );
     std::fs::write(world.path("aegis.toml"), good).unwrap();
     assert_eq!(reload().text(), "reloaded\n");
+}
+
+#[test]
+fn health_says_how_long_the_path_of_a_socket_may_be() {
+    let long = format!("/{}.sock", "x".repeat(103));
+    let output = run(&["health", "--admin-socket", &long]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let expected = format!("aegis: {long} is too long for a socket; at most 107 bytes fit\n");
+    assert_eq!(said, expected);
+    let fits = run(&["health", "--admin-socket", &long[..107]]);
+    let said = String::from_utf8(fits.stderr).unwrap();
+    assert!(said.contains("does not answer: No such file"), "{said}");
 }
 
 #[test]
