@@ -67,8 +67,8 @@ pub(crate) struct PrinterFacts {
     listener: UnixListener,
 }
 
-/// In bytes; `sun_path` has 108, with its NUL (unix(7)).
-const MAX_SOCKET_PATH: usize = 107;
+/// `sun_path` holds 107 bytes and a NUL (unix(7)); the unfinished socket's name may be longer by 3.
+const MAX_PATH_BYTES: usize = 104;
 
 impl PrinterFacts {
     /// Puts a socket in place that its owner and its group may connect to.
@@ -79,16 +79,13 @@ impl PrinterFacts {
     /// # Errors
     /// The name is that of a socket that is in use, or of another kind of file.
     pub(crate) async fn listen(socket: &Path) -> io::Result<Self> {
-        refuse_if_in_use(socket).await?;
-        // Not *.sock, which aegis would take for a service.
-        let unfinished = socket.with_extension(std::process::id().to_string());
-        if unfinished.as_os_str().len() > MAX_SOCKET_PATH {
-            let problem = format!(
-                "the path is too long for a socket, by {} bytes",
-                unfinished.as_os_str().len() - MAX_SOCKET_PATH
-            );
+        if socket.as_os_str().len() > MAX_PATH_BYTES {
+            let problem = format!("the path is too long; at most {MAX_PATH_BYTES} bytes fit");
             return Err(io::Error::other(problem));
         }
+        // Not *.sock, which aegis would take for a service.
+        let unfinished = socket.with_extension(std::process::id().to_string());
+        refuse_if_in_use(socket).await?;
         let listener = UnixListener::bind(&unfinished)?;
         let made = fs::symlink_metadata(&unfinished)?;
         let mut facts = Self {

@@ -39,13 +39,14 @@ impl Health {
             }
             Err(faults) => return complain(&Ended::Configuration(faults)),
         };
+        if socket.as_os_str().len() > admin::LONGEST_PATH {
+            let (socket, most) = (socket.display(), admin::LONGEST_PATH);
+            return unwell(&format!(
+                "{socket} is too long for a socket; at most {most} bytes fit"
+            ));
+        }
         match ask(&socket, view) {
             Ok(answer) => said(&answer),
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => unwell(&format!(
-                "{} is too long for a socket; at most {} bytes fit",
-                socket.display(),
-                admin::LONGEST_PATH
-            )),
             Err(error) => unwell(&format!("{} does not answer: {error}", socket.display())),
         }
     }
