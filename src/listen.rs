@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -42,8 +43,7 @@ impl Listeners {
         inherited: Vec<TcpListener>,
     ) -> Result<Self, Vec<Fault>> {
         let mut bound = inherited;
-        let mut faults = Vec::new();
-        let mut left_out = Vec::new();
+        let mut failed = Vec::new();
         for address in addresses {
             let beside_ipv4 = addresses.iter().any(|other| {
                 other.value.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
@@ -51,30 +51,28 @@ impl Listeners {
             });
             match bind(address.value, beside_ipv4) {
                 Ok(listener) => bound.push(listener),
-                Err(error) => {
-                    let problem = format!(
-                        "{} cannot be listened on: {error}{}",
-                        address.value,
-                        hint(&error, addresses)
-                    );
-                    let fault = Fault::new(&address.origin, "listen", problem);
-                    if family_is_missing(&error) {
-                        left_out.push(fault);
-                    } else {
-                        faults.push(fault);
-                    }
-                }
+                Err(error) => failed.push((address, error)),
             }
         }
-        if bound.is_empty() {
-            faults.append(&mut left_out);
+        if !bound.is_empty() {
+            failed.retain(|(address, error)| {
+                let left_out = ipv6_is_missing(address.value, error);
+                if left_out {
+                    warn!(address = %address.value, "this host has no IPv6; the address is left out");
+                }
+                !left_out
+            });
         }
-        for fault in left_out {
-            warn!("{fault}");
-        }
-        match faults.is_empty() {
-            true => Ok(Self { bound, next: 0 }),
-            false => Err(faults),
+        let faults = failed.iter().map(|(address, error)| {
+            let hint = hint(address.value, error, addresses);
+            let problem = format!("{} cannot be listened on: {error}{hint}", address.value);
+            Fault::new(&address.origin, "listen", problem)
+        });
+        let faults: Vec<Fault> = faults.collect();
+        if faults.is_empty() {
+            Ok(Self { bound, next: 0 })
+        } else {
+            Err(faults)
         }
     }
 
@@ -163,9 +161,9 @@ impl SharedListeners {
 }
 
 /// What to do about an address that cannot be bound; it may be in use by the list itself.
-fn hint(error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
+fn hint(address: SocketAddr, error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     let has = |wanted: fn(&IpAddr) -> bool| addresses.iter().any(|given| wanted(&given.value.ip()));
-    if family_is_missing(error) {
+    if ipv6_is_missing(address, error) {
         "; this host has no IPv6: list an IPv4 address, such as 127.0.0.1:31337"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         "; ports below 1024 are for root: take another, or a .socket unit of systemd"
@@ -178,10 +176,10 @@ fn hint(error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     }
 }
 
-/// Whether the kernel has no sockets of the address's family: IPv6 is off (`ipv6.disable=1`), or a
-/// unit allows none (`RestrictAddressFamilies=`). No host is without IPv4.
-fn family_is_missing(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+/// Whether there are no IPv6 sockets: the kernel has IPv6 turned off (`ipv6.disable=1`), or the unit
+/// allows none (`RestrictAddressFamilies=`).
+fn ipv6_is_missing(address: SocketAddr, error: &io::Error) -> bool {
+    address.is_ipv6() && Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
 fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<TcpListener> {

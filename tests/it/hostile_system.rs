@@ -108,7 +108,10 @@ fn without_ipv6_the_ipv4_addresses_are_listened_on_with_a_warning() {
     let _service = world.service("node", answer("up 1\n"));
     let config = world.write_config();
     let aegis = without_ipv6(move || Aegis::start(&config, &[]));
-    aegis.logged(&["WARN", "listen: [::1]:0 cannot", "this host has no IPv6"]);
+    aegis.logged(&[
+        "WARN",
+        "this host has no IPv6; the address is left out address=[::1]:0",
+    ]);
     assert_eq!(aegis.addresses().len(), 1);
     assert_eq!(world.prometheus(&aegis).get("/node").text(), "up 1\n");
 }
