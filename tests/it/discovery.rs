@@ -230,7 +230,7 @@ fn the_operator_can_have_a_vanished_service_forgotten() {
 fn many_services_are_discovered_without_holding_anything() {
     let world = World::new();
     let sockets = (0..1000).map(|number| world.socket(&format!("service-{number:04}")));
-    // The file of a socket stays when nobody listens on it any more. Holding all of them would
+    // The file of a socket stays after its listener is gone. Holding a thousand listeners would
     // take more descriptors than many testers may have.
     for socket in sockets {
         drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
