@@ -11,6 +11,7 @@ pub mod service;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Once;
 use std::time::Duration;
 
 pub use aegis::Aegis;
@@ -47,6 +48,7 @@ pub struct Settings {
 impl World {
     /// A world in which Prometheus, from this host, may scrape every service.
     pub fn new() -> Self {
+        MASK.call_once(mask_write_permission);
         let folder = folder();
         std::fs::create_dir(folder.path().join("services")).unwrap();
         let pki = Pki::new();
@@ -108,40 +110,43 @@ impl World {
         Aegis::spawn(serve)
     }
 
-    /// A subcommand with the configuration, for a user of no privilege, if the tester has any:
-    /// all files of this world are that user's.
+    /// A subcommand with the configuration, for a user of no privilege, if the tester has any.
     pub fn command_without_privilege(&self, subcommand: &str) -> Command {
-        use std::os::unix::fs::chown;
-        use std::os::unix::process::CommandExt as _;
-
         let config = self.write_config();
-        let mut command = Command::new(self.program());
+        let mut command = if rustix::process::geteuid().is_root() {
+            self.command_as_nobody()
+        } else {
+            aegis::command()
+        };
         command.args([subcommand, "--config"]).arg(config);
-        if rustix::process::geteuid().is_root() {
-            const NOBODY: u32 = 65534;
-            let services = self.path("services");
-            let mut all = vec![self.folder.path().to_owned()];
-            for folder in [self.folder.path(), &services] {
-                let entries = std::fs::read_dir(folder).unwrap();
-                all.extend(entries.map(|entry| entry.unwrap().path()));
-            }
-            for path in all {
-                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-            }
-            command.uid(NOBODY).gid(NOBODY);
-        }
         command
     }
 
-    /// A copy of the binary that every user can run: the folder of the binary may be closed to others.
-    pub fn program(&self) -> PathBuf {
+    /// The binary, for the user `nobody`, who is given all files of this world.
+    ///
+    /// It is a copy in this world's folder: that of the binary may be closed to other users.
+    fn command_as_nobody(&self) -> Command {
+        use std::os::unix::fs::chown;
+        use std::os::unix::process::CommandExt as _;
+
+        const NOBODY: u32 = 65534;
         let program = self.path("aegis");
         // By a process of its own: what this one writes, a child that another thread starts
         // meanwhile holds open, and a program that is being written cannot be run (ETXTBSY).
         let mut copy = Command::new("cp");
         copy.args([env!("CARGO_BIN_EXE_aegis").as_ref(), program.as_os_str()]);
         assert!(copy.status().unwrap().success());
-        program
+        let mut all = vec![self.folder.path().to_owned()];
+        for folder in [self.folder.path(), &self.path("services")] {
+            let entries = std::fs::read_dir(folder).unwrap();
+            all.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        for path in all {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+        command
     }
 
     /// A service that answers every request with these bytes and hangs up.
@@ -157,6 +162,16 @@ impl World {
     pub fn scraper(&self, aegis: &Aegis, certificate: Option<&Certified>) -> Scraper {
         Scraper::new(aegis.address(), &self.pki, certificate)
     }
+}
+
+static MASK: Once = Once::new();
+
+/// Makes no file that others can write to, whatever the tester's umask: aegis would warn of it.
+fn mask_write_permission() {
+    use rustix::fs::Mode;
+
+    let mask = rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::process::umask(mask | Mode::from_raw_mode(0o022));
 }
 
 /// A temporary folder in which sockets can be bound.
