@@ -117,7 +117,7 @@ def references(documents):
     granted = {service for entry in config["allow"] for service in entry["services"]}
     admitted = {identity for entry in config["allow"] for identity in entry["identities"]}
     ports = {port["name"]: port["containerPort"] for port in aegis_of(pod)["ports"]}
-    need(config["listen"] == [f"[::]:{ports['scrapes']}"], "aegis listens elsewhere")
+    need(config["listen"] == [f"{all_of}:{ports['scrapes']}" for all_of in ("0.0.0.0", "[::]")], "aegis listens elsewhere")
     (template,) = [document["spec"]["template"]["metadata"]["labels"] for document in of(documents, "DaemonSet", "Deployment")]
     for monitor in of(documents, "PodMonitor"):
         need(monitor["spec"]["selector"]["matchLabels"] == template, "a PodMonitor of other pods")
