@@ -348,7 +348,7 @@ Tell Prometheus, in the scrape job (it reads relative paths from the folder of p
     server_name: localhost
 
 Try it, with the name of a service for NAME:
-  curl --cacert $(path ca.pem) --cert $(path prometheus.pem) --key $(path prometheus.key) 'https://[::1]:31337/NAME'
+  curl --cacert $(path ca.pem) --cert $(path prometheus.pem) --key $(path prometheus.key) https://localhost:31337/NAME
 SUMMARY
 }
 

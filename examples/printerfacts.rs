@@ -67,8 +67,8 @@ pub(crate) struct PrinterFacts {
     listener: UnixListener,
 }
 
-/// `sun_path` holds 107 bytes and a NUL (unix(7)); the unfinished socket's name may be longer by 3.
-const MAX_PATH_BYTES: usize = 104;
+/// `sun_path` holds 107 bytes and a NUL (unix(7)).
+const MAX_PATH_BYTES: usize = 107;
 
 impl PrinterFacts {
     /// Puts a socket in place that its owner and its group may connect to.
@@ -79,12 +79,16 @@ impl PrinterFacts {
     /// # Errors
     /// The name is that of a socket that is in use, or of another kind of file.
     pub(crate) async fn listen(socket: &Path) -> io::Result<Self> {
-        if socket.as_os_str().len() > MAX_PATH_BYTES {
-            let problem = format!("the path is too long; at most {MAX_PATH_BYTES} bytes fit");
-            return Err(io::Error::other(problem));
-        }
         // Not *.sock, which aegis would take for a service.
         let unfinished = socket.with_extension(std::process::id().to_string());
+        let longest = socket.as_os_str().len().max(unfinished.as_os_str().len());
+        if longest > MAX_PATH_BYTES {
+            let problem = format!(
+                "the path is too long, by {} bytes",
+                longest - MAX_PATH_BYTES
+            );
+            return Err(io::Error::other(problem));
+        }
         refuse_if_in_use(socket).await?;
         let listener = UnixListener::bind(&unfinished)?;
         let made = fs::symlink_metadata(&unfinished)?;

@@ -33,8 +33,8 @@ impl Listeners {
     /// Binds every address, beside the sockets that others listen on already.
     ///
     /// An address that no interface has yet, such as that of a tunnel which is down, is bound
-    /// all the same, and works as soon as it is there. On a host without IPv6, its addresses are
-    /// left out with a warning, unless nothing else is listened on.
+    /// all the same, and works as soon as it is there. Where there are no IPv6 sockets, addresses
+    /// of that family are left out with a warning, if another of the addresses is bound.
     ///
     /// # Errors
     /// Each address that cannot be bound, and why.
@@ -42,6 +42,7 @@ impl Listeners {
         addresses: &[Given<SocketAddr>],
         inherited: Vec<TcpListener>,
     ) -> Result<Self, Vec<Fault>> {
+        let handed_over = inherited.len();
         let mut bound = inherited;
         let mut failed = Vec::new();
         for address in addresses {
@@ -54,11 +55,11 @@ impl Listeners {
                 Err(error) => failed.push((address, error)),
             }
         }
-        if !bound.is_empty() {
+        if bound.len() > handed_over {
             failed.retain(|(address, error)| {
                 let left_out = ipv6_is_missing(address.value, error);
                 if left_out {
-                    warn!(address = %address.value, "this host has no IPv6; the address is left out");
+                    warn!(address = %address.value, "there are no IPv6 sockets here; the address is left out");
                 }
                 !left_out
             });
@@ -164,12 +165,12 @@ impl SharedListeners {
 fn hint(address: SocketAddr, error: &io::Error, addresses: &[Given<SocketAddr>]) -> &'static str {
     let has = |wanted: fn(&IpAddr) -> bool| addresses.iter().any(|given| wanted(&given.value.ip()));
     if ipv6_is_missing(address, error) {
-        "; this host has no IPv6: list an IPv4 address, such as 127.0.0.1:31337"
+        "; there are no IPv6 sockets here: list an IPv4 address, such as 127.0.0.1:31337, or allow AF_INET6 in RestrictAddressFamilies= of the unit"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         "; ports below 1024 are for root: take another, or a .socket unit of systemd"
     } else if error.kind() != io::ErrorKind::AddrInUse {
         ""
-    } else if has(IpAddr::is_unspecified) && addresses.len() > 1 {
+    } else if has(IpAddr::is_unspecified) && has(|ip| !ip.is_unspecified()) {
         "; [::] takes IPv4 as well, and 0.0.0.0 every IPv4 address: list no other beside it"
     } else {
         "; `ss -ltnp` shows who has the port"

@@ -110,7 +110,7 @@ fn without_ipv6_the_ipv4_addresses_are_listened_on_with_a_warning() {
     let aegis = without_ipv6(move || Aegis::start(&config, &[]));
     aegis.logged(&[
         "WARN",
-        "this host has no IPv6; the address is left out address=[::1]:0",
+        "there are no IPv6 sockets here; the address is left out address=[::1]:0",
     ]);
     assert_eq!(aegis.addresses().len(), 1);
     assert_eq!(world.prometheus(&aegis).get("/node").text(), "up 1\n");
@@ -127,7 +127,7 @@ fn without_ipv6_nothing_but_ipv6_addresses_is_a_failed_start_with_a_remedy() {
         ended(serve)
     });
     assert_eq!(code, Some(1), "{said}");
-    let remedy = "this host has no IPv6: list an IPv4 address, such as 127.0.0.1:31337";
+    let remedy = "there are no IPv6 sockets here: list an IPv4 address, such as 127.0.0.1:31337";
     assert_eq!(said.matches(remedy).count(), 2, "{said}");
 }
 

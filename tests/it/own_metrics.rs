@@ -6,7 +6,6 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::harness::{Certified, Pki, World, answer, metric, operator};
 
-/// The value of a series.
 fn not_after(certified: &Certified) -> f64 {
     let (_, certificate) = X509Certificate::from_der(&certified.chain[0]).unwrap();
     certificate.validity().not_after.timestamp() as f64
