@@ -16,6 +16,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::harness::aegis::command;
+use crate::harness::kernel::without_ipv6;
 use crate::harness::scraper::connect;
 use crate::harness::{Aegis, PATIENCE, Scraper, World, answer, folder};
 
@@ -98,6 +99,13 @@ fn a_name_takes_its_socket_beside_an_address() {
 
 /// Starts it, and expects that it says this and does not serve.
 fn refuses(listen: &str, handed_over: OwnedFd, environment: &str, said: &str) {
+    let (code, log) = end(listen, handed_over, environment);
+    assert!(log.contains(said), "{said}\n{log}");
+    assert_eq!(code, Some(78), "{log}");
+}
+
+/// Starts it, and gives its exit code and its log; if it serves, there is no code.
+fn end(listen: &str, handed_over: OwnedFd, environment: &str) -> (Option<i32>, String) {
     let world = world(listen);
     let mut command = activated(&world.write_config(), handed_over, environment);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -108,9 +116,7 @@ fn refuses(listen: &str, handed_over: OwnedFd, environment: &str, said: &str) {
             child.kill().unwrap();
         }
     }
-    let ended = child.wait().unwrap();
-    assert!(log.contains(said), "{said}\n{log}");
-    assert_eq!(ended.code(), Some(78), "{log}");
+    (child.wait().unwrap().code(), log)
 }
 
 #[test]
@@ -138,6 +144,16 @@ fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
     ] {
         refuses(listen, listener().0.into(), environment, said);
     }
+}
+
+#[test]
+fn an_ipv6_address_is_not_left_out_because_systemd_listens_too() {
+    let handed_over = listener().0;
+    let listen = r#"["systemd", "[::1]:0"]"#;
+    let (code, log) = without_ipv6(move || end(listen, handed_over.into(), ONE));
+    assert_eq!(code, Some(1), "{log}");
+    let expected = "listen: [::1]:0 cannot be listened on: Address family not supported";
+    assert!(log.contains(expected), "{log}");
 }
 
 #[test]
