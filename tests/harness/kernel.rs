@@ -12,26 +12,26 @@ use seccompiler::{
 pub fn where_calls_fail<T: Send + 'static>(
     calls: &[c_long],
     error: c_int,
-    deed: impl FnOnce() -> T + Send + 'static,
+    action: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let rules = calls.iter().map(|call| (*call, Vec::new()));
-    where_rules_fail(rules.collect(), error, deed)
+    where_rules_fail(rules.collect(), error, action)
 }
 
 /// Does something where there are no IPv6 sockets, as on a kernel that was booted with
 /// `ipv6.disable=1`.
-pub fn without_ipv6<T: Send + 'static>(deed: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn without_ipv6<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
     let family = u64::try_from(libc::AF_INET6).unwrap();
     let is_ipv6 = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family);
     let rule = SeccompRule::new(vec![is_ipv6.unwrap()]).unwrap();
     let rules = BTreeMap::from([(libc::SYS_socket, vec![rule])]);
-    where_rules_fail(rules, libc::EAFNOSUPPORT, deed)
+    where_rules_fail(rules, libc::EAFNOSUPPORT, action)
 }
 
 fn where_rules_fail<T: Send + 'static>(
     rules: BTreeMap<c_long, Vec<SeccompRule>>,
     error: c_int,
-    deed: impl FnOnce() -> T + Send + 'static,
+    action: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let fail = SeccompAction::Errno(error.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into().unwrap();
@@ -40,7 +40,7 @@ fn where_rules_fail<T: Send + 'static>(
     // Of this thread alone, and of the processes that it starts.
     let thread = std::thread::spawn(move || {
         apply_filter(&program).unwrap();
-        deed()
+        action()
     });
     thread.join().unwrap()
 }
