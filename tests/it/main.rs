@@ -39,6 +39,7 @@ mod systemd;
 mod reload;
 mod broken_files;
 mod config;
+mod listen;
 mod check;
 mod faults;
 mod documents;
