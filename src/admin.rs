@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{self, SocketAddrUnix};
 use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -19,11 +20,16 @@ use crate::config::{AdminSocket, Fault};
 use crate::gate::Endpoint;
 use crate::listen::reap;
 use crate::scrape;
+use crate::unix_socket::{Closer, NewSocket, Passing, PeerStream};
 
 /// The bound socket. Its file is left behind, for the next start to replace: a process that
 /// could remove it could remove the sockets beside it.
 #[derive(Debug)]
-pub(crate) struct AdminListener(UnixListener);
+pub(crate) struct AdminListener {
+    listener: UnixListener,
+    passing: Passing,
+    places: Arc<Semaphore>,
+}
 
 impl AdminListener {
     /// Binds the socket, in place of one that nobody listens on any more.
@@ -33,9 +39,13 @@ impl AdminListener {
     pub(crate) fn bind(socket: &AdminSocket) -> Result<Self, Fault> {
         let path = &socket.path.value;
         match bind(path, socket.mode) {
-            Ok(listener) => {
+            Ok((listener, passing)) => {
                 info!(admin_socket = %path.display(), mode = %format_args!("{:04o}", socket.mode), "the operator can ask here");
-                Ok(Self(listener))
+                Ok(Self {
+                    listener,
+                    passing,
+                    places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+                })
             }
             Err(error) => {
                 let is = |kind| error.kind() == kind;
@@ -50,6 +60,16 @@ impl AdminListener {
                 Err(Fault::new(&socket.path.origin, "admin_socket", problem))
             }
         }
+    }
+}
+
+impl AdminListener {
+    /// Accepts a connection, once there is a place for it.
+    async fn accept(&self, closer: &Arc<Closer>) -> io::Result<PeerStream<OwnedSemaphorePermit>> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(io::Error::other)?;
+        let (stream, _) = self.listener.accept().await?;
+        PeerStream::new(stream, place, self.passing, closer)
     }
 }
 
@@ -118,7 +138,7 @@ fn beside(path: &Path, process: u32) -> PathBuf {
 
 /// Binds beside the path, sets the mode, and only then listens and renames: nobody can connect
 /// before, and the path always names a socket that answers.
-fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, Passing)> {
     if let Ok(there) = fs::symlink_metadata(path) {
         // Since it was looked at.
         if !there.file_type().is_socket() {
@@ -134,8 +154,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let beside = beside(path, std::process::id());
     // Left by one that was killed: in a container, every process has the same number.
     drop(fs::remove_file(&beside));
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let NewSocket { socket, passing } = NewSocket::open()?;
     net::bind(&socket, &SocketAddrUnix::new(&beside)?)?;
     let listening = fs::set_permissions(&beside, Permissions::from_mode(mode))
         .and_then(|()| Ok(net::listen(&socket, BACKLOG)?))
@@ -144,13 +163,12 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
         drop(fs::remove_file(&beside));
         return Err(error);
     }
-    UnixListener::from_std(socket.into())
+    Ok((UnixListener::from_std(socket.into())?, passing))
 }
 
 /// Connects without waiting: a full queue is an error (connect(2), EAGAIN).
 pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let NewSocket { socket: stream, .. } = NewSocket::open()?;
     #[expect(clippy::disallowed_methods, reason = "connects to aegis itself")]
     net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
     Ok(stream.into())
@@ -158,15 +176,16 @@ pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
 
 /// Serves the admin socket for ever, if there is one.
 pub(crate) async fn serve(admin: Option<&AdminListener>, endpoint: &Arc<Endpoint>) -> Infallible {
-    let Some(AdminListener(listener)) = admin else {
+    let Some(listener) = admin else {
         return std::future::pending().await;
     };
     let mut connections = JoinSet::new();
     loop {
+        let gate = endpoint.gate();
         tokio::select! {
             Some(ended) = connections.join_next() => reap(&endpoint.metrics, ended),
-            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
+            accepted = listener.accept(gate.upstream.closer()) => match accepted {
+                Ok(stream) => {
                     connections.spawn(scrape::operator(stream, Arc::clone(endpoint)));
                 }
                 Err(error) => {

@@ -17,6 +17,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 
 use crate::config::Sandbox;
+use crate::unix_socket::can_refuse_descriptors;
 pub(crate) use attempts::{Attempt, attempts};
 pub(crate) use files::Paths;
 
@@ -41,6 +42,8 @@ pub(crate) enum Wall {
     Scope,
     /// Unix sockets by path: only in the directories of services (landlock(7), ABI 9).
     Sockets,
+    /// No descriptor that a service or an operator passes (unix(7), SO_PASSRIGHTS, Linux 6.16).
+    PassedDescriptors,
     /// A list of system calls; sockets of AF_UNIX alone, nothing executed (seccomp(2)).
     Calls,
 }
@@ -54,6 +57,7 @@ impl Wall {
         Self::Tcp,
         Self::Scope,
         Self::Sockets,
+        Self::PassedDescriptors,
         Self::Calls,
     ];
 
@@ -66,18 +70,20 @@ impl Wall {
             Self::Tcp => "landlock_tcp",
             Self::Scope => "landlock_scope",
             Self::Sockets => "landlock_unix_sockets",
+            Self::PassedDescriptors => "so_passrights",
             Self::Calls => "seccomp",
         }
     }
 
     /// Whether something is wrong without it. Newer kernels alone have the others, and each of
-    /// those stands behind another: sockets are opened by openat2, and few signals can be sent.
+    /// those stands behind another: sockets are opened by openat2, few signals can be sent, and
+    /// `unix_socket.rs` looks before it reads.
     fn is_required(self) -> bool {
         match self {
             Self::NoNewPrivileges | Self::NotDumpable | Self::Files | Self::Tcp | Self::Calls => {
                 true
             }
-            Self::Scope | Self::Sockets => false,
+            Self::Scope | Self::Sockets | Self::PassedDescriptors => false,
         }
     }
 }
@@ -134,6 +140,7 @@ pub(crate) fn seal<T>(
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
     );
     files::confine(paths, &mut walls);
+    walls.note(Wall::PassedDescriptors, can_refuse_descriptors());
     let threads = start_threads()?;
     // Last: it forbids what put up the others.
     walls.note(Wall::Calls, calls::confine());

@@ -38,6 +38,7 @@ impl Workers {
         endpoint: &Arc<Endpoint>,
         supervisor: &mut Supervisor,
     ) -> io::Result<Self> {
+        endpoint.gate().upstream.closer().start()?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let (alive, ended) = mpsc::channel(MOST_THREADS);
         let (up, ready) = threads::channel();

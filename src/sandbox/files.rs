@@ -108,13 +108,19 @@ fn look_for(wall: Wall) -> Result<(), String> {
         Wall::Tcp => rules.handle_access(AccessNet::from_all(ABI::V4)),
         Wall::Scope => rules.scope(Scope::from_all(ABI::V6)),
         Wall::Sockets => rules.handle_access(AccessFs::ResolveUnix),
-        Wall::NoNewPrivileges | Wall::NotDumpable | Wall::Calls => return Ok(()),
+        Wall::NoNewPrivileges | Wall::NotDumpable | Wall::PassedDescriptors | Wall::Calls => {
+            return Ok(());
+        }
     };
     let needs = match wall {
         Wall::Files => "Linux 6.2 with Landlock enabled",
         Wall::Tcp => "Linux 6.7",
         Wall::Scope => "Linux 6.12",
-        Wall::Sockets | Wall::NoNewPrivileges | Wall::NotDumpable | Wall::Calls => "Linux 7.1",
+        Wall::Sockets
+        | Wall::NoNewPrivileges
+        | Wall::NotDumpable
+        | Wall::PassedDescriptors
+        | Wall::Calls => "Linux 7.1",
     };
     match asked.and_then(Ruleset::create) {
         Ok(_) => Ok(()),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -20,7 +20,10 @@ use crate::views::{self, Viewer};
 use super::upstream::NotForgotten;
 
 /// Serves one connection on the admin socket, one request after the other.
-pub(crate) async fn operator(mut stream: UnixStream, endpoint: Arc<Endpoint>) {
+pub(crate) async fn operator(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: Arc<Endpoint>,
+) {
     let mut heads = Heads::default();
     loop {
         let gate = endpoint.gate();

@@ -11,7 +11,7 @@ use super::route::time_for;
 use super::route::{Afterwards, AnswerWith, Asked, Heads, Wanted};
 use super::upstream::Upstream;
 use crate::config::Limits;
-use crate::refusal::Refused;
+use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 
 /// A service that was scraped as a whole, with status 200.
@@ -33,6 +33,8 @@ pub async fn probe(
     limits: &Limits,
 ) -> Result<Probed, Refused> {
     let begun = Instant::now();
+    let started = upstream.closer().start();
+    started.map_err(|error| Refused::new(Refusal::Connect, error))?;
     let settings = upstream.settings(service);
     let deadline = begun + time_for(None, settings, limits);
     let connected = upstream.find_unasked(service)?.connect(deadline).await?;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{self, SocketAddrUnix};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +22,7 @@ use crate::config::{Config, Fault, Given, Service};
 use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
+use crate::unix_socket::{Closer, NewSocket, Passing, PeerStream};
 use directory::{Directory, Socket};
 pub use inventory::{NotForgotten, Offered};
 
@@ -35,6 +36,7 @@ pub struct Upstream {
     unnamed: Service,
     seen: Mutex<HashSet<ServiceName>>,
     running: Arc<Running>,
+    closer: Arc<Closer>,
 }
 
 /// A service that the configuration names.
@@ -111,6 +113,9 @@ impl Upstream {
             running: before
                 .map(|before| Arc::clone(&before.running))
                 .unwrap_or_default(),
+            closer: before
+                .map(|before| Arc::clone(&before.closer))
+                .unwrap_or_default(),
         };
         upstream.remember_all(&present);
         Ok(upstream)
@@ -119,6 +124,11 @@ impl Upstream {
     /// How many directories it can come to hold open.
     pub(crate) fn directories(&self) -> usize {
         self.directories.len()
+    }
+
+    /// What closes connections where peers can pass descriptors.
+    pub(crate) fn closer(&self) -> &Arc<Closer> {
+        &self.closer
     }
 
     /// The settings of a service.
@@ -167,6 +177,7 @@ impl Upstream {
             socket: self.open_socket(service)?,
             owner: settings.owner,
             turn,
+            closer: Arc::clone(&self.closer),
         })
     }
 
@@ -239,6 +250,7 @@ pub(super) struct Found {
     socket: Socket,
     owner: Option<u32>,
     turn: Turn,
+    closer: Arc<Closer>,
 }
 
 impl Found {
@@ -251,8 +263,9 @@ impl Found {
             socket,
             owner,
             turn,
+            closer,
         } = self;
-        let stream = dial(&socket.descriptor, deadline).await?;
+        let (stream, passing) = dial(&socket.descriptor, deadline).await?;
         if let Some(owner) = owner {
             // Who called listen(2): the owner of a file says nothing of who has it open.
             let credentials = stream.peer_cred();
@@ -263,24 +276,21 @@ impl Found {
                 return Err(Refused::new(Refusal::Owner, detail));
             }
         }
-        Ok(Connected { stream, turn })
+        let stream = PeerStream::new(stream, turn, passing, &closer);
+        stream.map_err(|error| Refused::new(Refusal::Connect, error))
     }
 }
 
 /// A connection with a service, and the place among its scrapes that it takes.
-#[derive(Debug)]
-pub(super) struct Connected {
-    pub(super) stream: UnixStream,
-    pub(super) turn: Turn,
-}
+pub(super) type Connected = PeerStream<Turn>;
 
 /// Connects to what a descriptor refers to.
-async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<UnixStream, Refused> {
+async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<(UnixStream, Passing), Refused> {
     let through = format!("{DESCRIPTORS}/{}", socket.as_raw_fd());
     let mut pause = SHORTEST_PAUSE;
     loop {
         match connect_now(&through) {
-            Ok(stream) => return Ok(stream),
+            Ok(connected) => return Ok(connected),
             // A full backlog is refused at once (connect(2), EAGAIN), and nothing tells when
             // there is room again. A service that accepts slowly is no dead service.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -296,12 +306,11 @@ async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<UnixStream, Refused
 }
 
 /// Connects without waiting: a Unix socket is connected at once or not at all (unix(7)).
-fn connect_now(path: &str) -> io::Result<UnixStream> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+fn connect_now(path: &str) -> io::Result<(UnixStream, Passing)> {
+    let NewSocket { socket, passing } = NewSocket::open()?;
     #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
-    net::connect(&stream, &SocketAddrUnix::new(path)?)?;
-    UnixStream::from_std(stream.into())
+    net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok((UnixStream::from_std(socket.into())?, passing))
 }
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

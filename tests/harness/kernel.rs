@@ -28,6 +28,18 @@ pub fn without_ipv6<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'stat
     where_rules_fail(rules, libc::EAFNOSUPPORT, action)
 }
 
+/// Does something where no socket can refuse descriptors, as before Linux 6.16.
+pub fn without_so_passrights<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
+    const SO_PASSRIGHTS: u64 = 83;
+    let is = |argument, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).unwrap()
+    };
+    let level = u64::try_from(libc::SOL_SOCKET).unwrap();
+    let rule = SeccompRule::new(vec![is(1, level), is(2, SO_PASSRIGHTS)]).unwrap();
+    let rules = BTreeMap::from([(libc::SYS_setsockopt, vec![rule])]);
+    where_rules_fail(rules, libc::ENOPROTOOPT, action)
+}
+
 fn where_rules_fail<T: Send + 'static>(
     rules: BTreeMap<c_long, Vec<SeccompRule>>,
     error: c_int,

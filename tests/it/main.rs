@@ -20,6 +20,7 @@ mod upstream;
 mod respond;
 mod hostile_scrapers;
 mod hostile_services;
+mod passed_descriptors;
 mod hostile_bodies;
 mod hostile_system;
 

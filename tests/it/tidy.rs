@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("view", &[]),
     ("escaped", &[]),
     ("origin", &[]),
+    ("unix_socket", &[]),
     (
         "config",
         &["identity", "networks", "origin", "policy", "service"],
@@ -47,7 +48,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scrape/authorize", &["policy", "refusal", "service"]),
     (
         "scrape/upstream",
-        &["config", "escaped", "policy", "refusal", "service"],
+        &[
+            "config",
+            "escaped",
+            "policy",
+            "refusal",
+            "service",
+            "unix_socket",
+        ],
     ),
     ("scrape/respond", &["config", "escaped", "refusal", "view"]),
     (
@@ -119,9 +127,12 @@ const LAYERS: &[(&str, &[&str])] = &[
         "listen",
         &["config", "gate", "metrics", "peer", "sandbox", "scrape"],
     ),
-    ("sandbox", &["config"]),
+    ("sandbox", &["config", "unix_socket"]),
     ("systemd", &["config", "gate", "origin"]),
-    ("admin", &["config", "gate", "listen", "scrape"]),
+    (
+        "admin",
+        &["config", "gate", "listen", "scrape", "unix_socket"],
+    ),
     ("reload", &["config", "gate", "listen", "log", "systemd"]),
     ("workers", &["gate", "listen", "sandbox", "systemd"]),
     (

@@ -22,7 +22,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Request, Response, StatusCode};
 
 use super::super::route::{Afterwards, Asked, TIMEOUT_HEADER};
-use super::super::upstream::{Connected, Turn};
+use super::super::upstream::Connected;
 use super::Framing;
 use crate::config::Limits;
 use crate::refusal::{Refusal, Refused};
@@ -71,7 +71,6 @@ pub(super) struct Answer {
     /// How the body ended, if that was found while small pieces were gathered.
     ended: Option<Result<(), Refused>>,
     connection: Driven,
-    _turn: Turn,
 }
 
 impl Answer {
@@ -81,11 +80,10 @@ impl Answer {
         request: &ServiceRequest<'_>,
         limits: &Limits,
     ) -> Result<Self, Refused> {
-        let Connected { stream, turn } = connected;
         let (mut sender, connection) = Builder::new()
             .read_buf_exact_size(Some(READ_BUFFER.max(limits.response_head)))
             .max_header_size(limits.response_head)
-            .handshake(RequestFirst::over(stream))
+            .handshake(RequestFirst::over(connected))
             .await
             .map_err(|error| refused(&error))?;
         let mut connection = Driven {
@@ -109,7 +107,6 @@ impl Answer {
             framing,
             ended: None,
             connection,
-            _turn: turn,
         })
     }
 
@@ -325,14 +322,16 @@ const LONGEST_VALUE: usize = 512;
 fn refused(error: &hyper::Error) -> Refused {
     let system = error
         .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    let refusal = match system {
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    let refusal = match system.map(io::Error::kind) {
         Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Refusal::Malformed,
         Some(_) => Refusal::HungUp,
         None if error.is_parse_too_large() => Refusal::TooLarge,
         None if error.is_parse() => Refusal::Malformed,
         None => Refusal::HungUp,
     };
-    Refused::new(refusal, error)
+    match system {
+        Some(system) => Refused::new(refusal, system),
+        None => Refused::new(refusal, error),
+    }
 }

@@ -14,13 +14,13 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
-use tokio::net::UnixStream;
+
+use super::Connected;
 
 /// A stream that reads only once something was written to it.
 #[derive(Debug)]
 pub(super) struct RequestFirst {
-    stream: TokioIo<UnixStream>,
+    stream: TokioIo<Connected>,
     asked: Asked,
 }
 
@@ -31,7 +31,7 @@ enum Asked {
 }
 
 impl RequestFirst {
-    pub(super) fn over(stream: UnixStream) -> Self {
+    pub(super) fn over(stream: Connected) -> Self {
         Self {
             stream: TokioIo::new(stream),
             asked: Asked::No,
@@ -60,7 +60,7 @@ impl Write for RequestFirst {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let at_once = match self.asked {
-            Asked::No => send(self.stream.inner(), bytes, SendFlags::NOSIGNAL),
+            Asked::No => self.stream.inner().send_now(bytes),
             Asked::Yes => Err(Errno::AGAIN),
         };
         let written = match at_once {

@@ -1,0 +1,196 @@
+//! Services and operators that pass descriptors along which take an hour to close: no thread of
+//! aegis waits for that, and no other service notices.
+
+use std::io::{IoSlice, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
+
+use crate::harness::kernel::without_so_passrights;
+use crate::harness::service::until_closed;
+use crate::harness::{Aegis, Service, World, answer, metric, operator, wait_until};
+
+/// TCP connections whose sockets take an hour to close: their peers do not read.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<Vec<TcpStream>>>);
+
+impl Peers {
+    /// A socket that takes an hour to close, for whoever has its last descriptor.
+    fn slow_socket(&self) -> TcpStream {
+        #[expect(clippy::disallowed_methods, reason = "not aegis")]
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        #[expect(clippy::disallowed_methods, reason = "not aegis")]
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        self.0.lock().unwrap().push(listener.accept().unwrap().0);
+        sockopt::set_socket_linger(&socket, Some(Duration::from_secs(3600))).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 64 * 1024]).is_ok() {}
+        socket
+    }
+}
+
+/// Sends bytes with a socket, or alone where the kernel does not let it pass.
+fn pass(stream: &UnixStream, bytes: &[u8], socket: TcpStream, flags: SendFlags) {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut along = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [socket.as_fd()];
+    assert!(along.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut along, flags);
+    if sent.is_err() {
+        // Then it is closed here.
+        sockopt::set_socket_linger(&socket, None).unwrap();
+        drop((&*stream).write_all(bytes));
+    }
+}
+
+/// When a service passes a descriptor.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    WithTheAnswer,
+    AfterTheAnswer,
+    OutOfBand,
+    InsteadOfTheAnswer,
+}
+
+const ALL: [When; 4] = [
+    When::WithTheAnswer,
+    When::AfterTheAnswer,
+    When::OutOfBand,
+    When::InsteadOfTheAnswer,
+];
+
+fn passing(world: &World, name: &str, peers: &Peers, when: When) -> Service {
+    let peers = peers.clone();
+    Service::with(&world.socket(name), move |stream| {
+        let socket = peers.slow_socket();
+        let whole = answer("up 1\n").into_bytes();
+        let usual = SendFlags::NOSIGNAL;
+        match when {
+            When::WithTheAnswer => pass(stream, &whole, socket, usual),
+            When::AfterTheAnswer => {
+                stream.write_all(&whole).unwrap();
+                pass(stream, b"more", socket, usual);
+            }
+            When::OutOfBand => {
+                let out_of_band = usual | SendFlags::OOB;
+                stream.write_all(&whole[..20]).unwrap();
+                pass(stream, &whole[20..21], socket, out_of_band);
+                drop(stream.write_all(&whole[21..]));
+            }
+            When::InsteadOfTheAnswer => pass(stream, b"HTTP/1.1 ", socket, usual),
+        }
+        until_closed(stream);
+    })
+}
+
+/// A world with an admin socket, where each service has two places.
+fn world() -> World {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"\n".to_owned();
+    world.settings.limits = "scrape_timeout = \"300ms\"\nscrapes_per_service = 2\n".to_owned();
+    world
+}
+
+fn start_on_an_older_kernel(world: &World) -> Aegis {
+    let config = world.write_config();
+    without_so_passrights(move || Aegis::start(&config, &[]))
+}
+
+/// Scrapes each hostile service until every thread must have met one, and then a good one.
+fn nothing_waits(world: &World, aegis: &Aegis) {
+    let peers = Peers::default();
+    let _good = world.service("good", answer("up 1\n"));
+    for when in ALL {
+        let name = format!("{when:?}").to_lowercase();
+        let _hostile = passing(world, &name, &peers, when);
+        for _ in 0..8 {
+            drop(world.prometheus(aegis).try_get(&format!("/{name}")));
+            let scraped = world.prometheus(aegis).get("/good");
+            assert_eq!(scraped.status, 200, "{when:?}");
+        }
+    }
+    let asked = operator::ask(&world.path("admin.sock"), "GET", "/-/healthy", "");
+    assert_eq!(asked.status, 200);
+}
+
+fn refuses_descriptors(world: &World, aegis: &Aegis) -> Option<f64> {
+    let own = world.prometheus(aegis).get("/metrics").text();
+    metric(&own, r#"aegis_sandbox_active{kind="so_passrights"}"#)
+}
+
+#[test]
+fn a_socket_that_a_service_passes_and_that_is_slow_to_close_holds_nothing_up() {
+    let world = world();
+    let aegis = world.start();
+    nothing_waits(&world, &aegis);
+}
+
+#[test]
+fn a_socket_that_a_service_passes_holds_nothing_up_on_older_kernels() {
+    let world = world();
+    let aegis = start_on_an_older_kernel(&world);
+    assert_eq!(refuses_descriptors(&world, &aegis), Some(0.0));
+    nothing_waits(&world, &aegis);
+}
+
+#[test]
+fn on_older_kernels_a_service_that_passes_descriptors_fails_and_keeps_its_places() {
+    let world = world();
+    let aegis = start_on_an_older_kernel(&world);
+    let peers = Peers::default();
+    let _hostile = passing(&world, "hostile", &peers, When::WithTheAnswer);
+    let scrape = || {
+        let answer = world.prometheus(&aegis).get("/hostile");
+        (
+            answer.status,
+            answer.header("Aegis-Reason").unwrap().to_owned(),
+        )
+    };
+    assert_eq!(scrape(), (502, "malformed".to_owned()));
+    aegis.logged(&["malformed", "the other side passed descriptors along"]);
+    // Each connection that is still being closed keeps its place. (Now and then the service has
+    // the last descriptor itself, and waits in place of aegis.)
+    wait_until(|| scrape() == (503, "busy".to_owned()));
+}
+
+#[test]
+fn on_older_kernels_a_service_that_passes_nothing_is_scraped_as_often_as_on_others() {
+    let mut world = world();
+    world.settings.limits = "scrapes_per_service = 1\n".to_owned();
+    let aegis = start_on_an_older_kernel(&world);
+    let _good = world.service("good", answer("up 1\n"));
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    for _ in 0..400 {
+        assert_eq!(connection.get("/good").unwrap().text(), "up 1\n");
+        assert_eq!(connection.ask("HEAD", "/good", "").unwrap().status, 200);
+    }
+}
+
+#[test]
+fn a_socket_that_an_operator_passes_holds_nothing_up() {
+    let world = world();
+    let peers = Peers::default();
+    let admin = world.path("admin.sock");
+    for start in [World::start, start_on_an_older_kernel] {
+        let aegis = start(&world);
+        let kept: Vec<UnixStream> = (0..4).map(|_| pass_to(&admin, &peers)).collect();
+        let asked = operator::ask(&admin, "GET", "/-/healthy", "");
+        assert_eq!(asked.status, 200);
+        drop((kept, aegis));
+    }
+}
+
+/// Connects to the admin socket and passes a socket along with half a request.
+fn pass_to(admin: &Path, peers: &Peers) -> UnixStream {
+    #[expect(clippy::disallowed_methods, reason = "the operator's side")]
+    let stream = UnixStream::connect(admin).unwrap();
+    let (passing, socket) = (stream.try_clone().unwrap(), peers.slow_socket());
+    // If aegis closes it first, that thread has the last descriptor, and waits in its place.
+    std::thread::spawn(move || pass(&passing, b"GET /", socket, SendFlags::NOSIGNAL));
+    stream
+}
