@@ -213,6 +213,7 @@ impl Endpoint {
         let soonest = |role| gate.soonest(role).map(|expiry| expiry.at);
         let standing = Standing {
             services: gate.upstream.with_socket(),
+            services_are_cut: gate.upstream.is_cut(),
             most_connections: gate.limits.connections,
             server_not_after: soonest(Role::Server),
             client_ca_not_after: soonest(Role::ClientCa),

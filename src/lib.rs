@@ -36,6 +36,7 @@ pub mod refusal;
 pub mod view;
 pub mod escaped;
 pub mod origin;
+pub(crate) mod deadline;
 pub(crate) mod unix_socket;
 
 pub mod config;

@@ -45,6 +45,7 @@ pub struct Metrics {
     durations: Family<ByService, Histogram, fn() -> Histogram>,
     bytes: Family<ByService, Counter>,
     services: Gauge<i64, AtomicI64>,
+    services_are_cut: Gauge<i64, AtomicI64>,
     most_connections: Gauge<i64, AtomicI64>,
     not_after: Family<ByRole, Gauge<i64, AtomicI64>>,
     next_update: NextUpdate,
@@ -63,6 +64,8 @@ pub(crate) enum Stands {
 pub struct Standing {
     /// Services that have a socket.
     pub services: usize,
+    /// Whether there are more than are listed.
+    pub services_are_cut: bool,
     /// The most connections that may be open.
     pub most_connections: usize,
     /// When the server's certificate runs out, in seconds since the Unix epoch.
@@ -94,6 +97,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(seconds),
             bytes: Family::default(),
             services: Gauge::default(),
+            services_are_cut: Gauge::default(),
             most_connections: Gauge::default(),
             not_after: Family::default(),
             next_update: NextUpdate::default(),
@@ -171,6 +175,11 @@ impl Metrics {
             "Services that have a socket now",
             self.services.clone(),
         );
+        registry.register(
+            "service_list_truncated",
+            "1 if the socket directory holds more than aegis lists, so that discovery is not complete",
+            self.services_are_cut.clone(),
+        );
     }
 
     fn register_state(&self, registry: &mut Registry) {
@@ -230,6 +239,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, standing: &Standing, format: Format) -> String {
         self.services.set(count(standing.services));
+        self.services_are_cut.set(standing.services_are_cut.into());
         self.most_connections.set(count(standing.most_connections));
         let lost_lines = self.lost_lines.inner();
         lost_lines.store(standing.lost_lines, Ordering::Relaxed);

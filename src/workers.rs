@@ -12,9 +12,10 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::error;
 
+use crate::deadline;
 use crate::gate::Endpoint;
 use crate::listen::{Listeners, SharedListeners, reap};
 use crate::sandbox::Sealed;
@@ -139,15 +140,15 @@ pub(crate) async fn finish(
     endpoint: &Endpoint,
     deadline: Instant,
 ) -> Finished {
-    let ended = async {
-        while let Some(ended) = connections.join_next().await {
-            reap(&endpoint.metrics, ended);
+    while !connections.is_empty() {
+        match deadline::by(deadline, connections.join_next()).await {
+            Some(ended) => ended
+                .into_iter()
+                .for_each(|ended| reap(&endpoint.metrics, ended)),
+            None => return Finished::CutOff,
         }
-    };
-    match timeout_at(deadline, ended).await {
-        Ok(()) => Finished::Whole,
-        Err(_) => Finished::CutOff,
     }
+    Finished::Whole
 }
 
 /// Whether every connection had ended in time.

@@ -23,13 +23,14 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admit::{Admitted, Slot, Standing};
 use crate::config::{self, ExpiredCrls, Fault, Limits, TlsVersion};
 use crate::credentials::{Credentials, seconds_until};
+use crate::deadline;
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::policy::Policy;
@@ -116,15 +117,15 @@ impl Handshake {
         let reached = stream.local_addr();
         let reached = reached.map_err(|error| Refused::new(Refusal::Tls, error))?;
         let negotiated = noting_leaves(self.negotiate(stream, slot.standing()));
-        let stream = match timeout_at(deadline, negotiated).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err((refused, stream))) => {
+        let stream = match deadline::by(deadline, negotiated).await {
+            Some(Ok(stream)) => stream,
+            Some(Err((refused, stream))) => {
                 if let Some(stream) = stream {
                     stream.linger().await;
                 }
                 return Err(refused);
             }
-            Err(_) => return Err(Refusal::HandshakeTimeout.into()),
+            None => return Err(Refusal::HandshakeTimeout.into()),
         };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let presented = Presented::by(peer, chain.to_vec())?;

@@ -8,11 +8,12 @@ mod answer;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
 use crate::config::{Limits, Service};
+use crate::deadline;
 use crate::refusal::{Refusal, Refused, SeenAs, Stage};
 use crate::view::Shown;
 use answer::Answer;
@@ -90,15 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
         &mut self,
         service: impl Future<Output = Result<T, Refused>>,
     ) -> Result<T, Refused> {
-        // A timeout looks at the clock only when the future that it limits is pending. A service
-        // that always has a next chunk ready, and a scraper that always reads, never are.
-        if Instant::now() >= self.deadline {
-            return Err(Refusal::Timeout.into());
-        }
         tokio::select! {
             biased;
-            came = timeout_at(self.deadline, service) => {
-                came.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+            came = deadline::by(self.deadline, service) => {
+                came.unwrap_or_else(|| Err(Refusal::Timeout.into()))
             }
             refused = self.heads.until_gone(self.stream, self.limits) => Err(refused),
         }
@@ -106,17 +102,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
 
     async fn write(&mut self, mut bytes: impl Buf) -> Result<(), Refused> {
         while bytes.has_remaining() {
-            match timeout_at(self.patience(), self.stream.write_buf(&mut bytes)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) => return Err(Refusal::Abandoned.into()),
-                Ok(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
-                Err(_) => return Err(Refusal::Stalled.into()),
+            match deadline::by(self.patience(), self.stream.write_buf(&mut bytes)).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0)) => return Err(Refusal::Abandoned.into()),
+                Some(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
+                None => return Err(Refusal::Stalled.into()),
             }
         }
-        match timeout_at(self.patience(), self.stream.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
-            Err(_) => Err(Refusal::Stalled.into()),
+        match deadline::by(self.patience(), self.stream.flush()).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
+            None => Err(Refusal::Stalled.into()),
         }
     }
 

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -23,7 +24,7 @@ use crate::policy::Permit;
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 use crate::unix_socket::{Closer, NewSocket, Passing, PeerStream};
-use directory::{Directory, Socket};
+use directory::{Directory, Listing, Socket};
 pub use inventory::{NotForgotten, Offered};
 
 /// The services: where their sockets are, and what is different for each.
@@ -35,6 +36,8 @@ pub struct Upstream {
     named: BTreeMap<ServiceName, Named>,
     unnamed: Service,
     seen: Mutex<HashSet<ServiceName>>,
+    /// Whether there is more than is listed.
+    is_cut: AtomicBool,
     running: Arc<Running>,
     closer: Arc<Closer>,
 }
@@ -72,20 +75,9 @@ impl Upstream {
             Arc::clone(directory.or_insert_with(|| Arc::new(made())))
         };
         let socket_dir = directory(value);
-        let present = socket_dir.services().map_err(|error| {
-            let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
-                // By its mode, or by the sandbox, which leaves what was named at the start.
-                Some(Errno::ACCESS | Errno::PERM) => {
-                    "let aegis's user list it; one that was not named at the start takes a restart"
-                }
-                Some(Errno::LOOP) => {
-                    "a link is on the way that was none before; if it is yours, restart aegis"
-                }
-                _ => "create the directory, or name another",
-            };
-            let directory = value.display();
-            fault(format!("{directory} cannot be opened: {error}; {remedy}"))
-        })?;
+        let present = socket_dir
+            .list()
+            .map_err(|error| fault(unreadable(value, &error)))?;
         let named = config.services.iter().map(|(name, settings)| {
             let elsewhere = settings.socket.as_deref().and_then(split);
             let elsewhere = elsewhere.map(|(folder, file)| (directory(folder), file));
@@ -110,6 +102,7 @@ impl Upstream {
                     .map(|before| before.seen().clone())
                     .unwrap_or_default(),
             ),
+            is_cut: AtomicBool::new(false),
             running: before
                 .map(|before| Arc::clone(&before.running))
                 .unwrap_or_default(),
@@ -143,6 +136,7 @@ impl Upstream {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.unusable();
+        warnings.extend(self.cut());
         warnings.extend(self.socket_dir.open_to_all());
         for (service, named) in &self.named {
             if let (Some((directory, _)), None) = (&named.elsewhere, named.settings.owner) {
@@ -218,18 +212,13 @@ impl Upstream {
     }
 
     /// Remembers what is there now. What vanished makes room for it, where there is too much.
-    fn remember_all(&self, there: &[ServiceName]) {
-        if there.len() > REMEMBERED_SERVICES {
-            TOO_MANY.call_once(|| {
-                tracing::warn!(
-                    most = REMEMBERED_SERVICES,
-                    "there are more sockets in the socket directory than are listed and counted"
-                );
-            });
-        }
+    fn remember_all(&self, listing: &Listing) {
+        let there = &listing.services;
+        let is_cut = listing.is_cut || there.len() > MAX_SERVICES;
+        self.is_cut.store(is_cut, Ordering::Relaxed);
         let mut seen = self.seen();
         let fresh = there.iter().filter(|service| !seen.contains(*service));
-        if seen.len() + fresh.count() > REMEMBERED_SERVICES {
+        if seen.len() + fresh.count() > MAX_SERVICES {
             let there: BTreeSet<ServiceName> = there.iter().cloned().collect();
             seen.retain(|service| there.contains(service));
         }
@@ -238,7 +227,7 @@ impl Upstream {
 }
 
 fn note(seen: &mut HashSet<ServiceName>, service: &ServiceName) {
-    if seen.len() < REMEMBERED_SERVICES && !seen.contains(service) {
+    if seen.len() < MAX_SERVICES && !seen.contains(service) {
         seen.insert(service.clone());
     }
 }
@@ -321,9 +310,23 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// More sockets than any host has; a bound, should somebody try.
-const REMEMBERED_SERVICES: usize = 1000;
+const MAX_SERVICES: usize = 1000;
 
-static TOO_MANY: Once = Once::new();
+/// What to do about a socket directory that cannot be opened.
+fn unreadable(directory: &Path, error: &io::Error) -> String {
+    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // By its mode, or by the sandbox, which leaves what was named at the start.
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "let aegis's user list it; one that was not named at the start takes a restart"
+        }
+        Some(Errno::LOOP) => {
+            "a link is on the way that was none before; if it is yours, restart aegis"
+        }
+        _ => "create the directory, or name another",
+    };
+    let directory = directory.display();
+    format!("{directory} cannot be opened: {error}; {remedy}")
+}
 
 /// The folder and the file name of a socket.
 fn split(socket: &Path) -> Option<(&Path, String)> {

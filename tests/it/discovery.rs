@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::aegis::command;
-use crate::harness::{Aegis, Connection, World, allow, answer, operator};
+use crate::harness::aegis::{command, run};
+use crate::harness::{Aegis, Connection, World, allow, answer, metric, operator};
 
 /// The groups that the scraper of the policy is told.
 fn discovered(world: &World, aegis: &Aegis) -> Vec<Value> {
@@ -224,6 +224,45 @@ fn the_operator_can_have_a_vanished_service_forgotten() {
     );
     assert_eq!(world.prometheus(&aegis).get("/gone").status, 404);
     aegis.logged(&["forgotten", "service=gone"]);
+}
+
+#[test]
+fn files_of_other_names_hide_no_service() {
+    let world = World::new();
+    let sockets = (0..50).map(|number| world.socket(&format!("service-{number:02}")));
+    for socket in sockets {
+        drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
+    }
+    for number in 0..12_000 {
+        std::fs::write(world.path("services").join(format!("{number}.tmp")), "").unwrap();
+    }
+    let aegis = world.start();
+    assert_eq!(discovered(&world, &aegis).len(), 50);
+    let own = world.prometheus(&aegis).get("/metrics").text();
+    assert_eq!(metric(&own, "aegis_service_list_truncated"), Some(0.0));
+}
+
+#[test]
+fn more_services_than_are_listed_are_a_warning() {
+    const WARNING: &str = "services holds more than aegis lists: 1000 services, 4000 files named *.sock, 20000 files in all";
+    let world = World::new();
+    let aegis = world.start();
+    let truncated = || {
+        let own = world.prometheus(&aegis).get("/metrics").text();
+        metric(&own, "aegis_service_list_truncated")
+    };
+    assert_eq!(truncated(), Some(0.0));
+    for number in 0..=1000 {
+        std::fs::write(world.socket(&format!("service-{number:04}")), "").unwrap();
+    }
+    assert_eq!((truncated(), truncated()), (Some(1.0), Some(1.0)));
+    assert_eq!(aegis.times(&["WARN", WARNING]), 1);
+    let config = world.write_config();
+    let checked = run(&["check", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains(WARNING), "{said}");
+    std::fs::remove_file(world.socket("service-0000")).unwrap();
+    assert_eq!(truncated(), Some(0.0));
 }
 
 #[test]

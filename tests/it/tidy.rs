@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("view", &[]),
     ("escaped", &[]),
     ("origin", &[]),
+    ("deadline", &[]),
     ("unix_socket", &[]),
     (
         "config",
@@ -34,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "config",
             "credentials",
+            "deadline",
             "formalities",
             "identity",
             "peer",
@@ -43,7 +45,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "scrape/route",
-        &["config", "escaped", "refusal", "service", "view"],
+        &[
+            "config", "deadline", "escaped", "refusal", "service", "view",
+        ],
     ),
     ("scrape/authorize", &["policy", "refusal", "service"]),
     (
@@ -57,7 +61,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "unix_socket",
         ],
     ),
-    ("scrape/respond", &["config", "escaped", "refusal", "view"]),
+    (
+        "scrape/respond",
+        &["config", "deadline", "escaped", "refusal", "view"],
+    ),
     (
         "scrape/record",
         &[
@@ -134,7 +141,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["config", "gate", "listen", "scrape", "unix_socket"],
     ),
     ("reload", &["config", "gate", "listen", "log", "systemd"]),
-    ("workers", &["gate", "listen", "sandbox", "systemd"]),
+    (
+        "workers",
+        &["deadline", "gate", "listen", "sandbox", "systemd"],
+    ),
     (
         "run",
         &[
@@ -200,7 +210,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
         "respond",
         "super::super::route::{Afterwards, Asked, TIMEOUT_HEADER}",
     ),
-    ("respond", "super::super::upstream::{Connected, Turn}"),
+    ("respond", "super::super::upstream::Connected"),
 ];
 
 /// What asks the stages and is none, as `scrape.rs` itself.

@@ -1,9 +1,10 @@
 //! The heads of requests, read one after the other from a connection.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::config::Limits;
+use crate::deadline;
 use crate::refusal::{Refusal, Refused};
 
 /// What a connection brings next.
@@ -36,9 +37,9 @@ impl Heads {
         if self.read.is_empty() {
             // An idle connection, and most are, holds no more than this.
             self.read = Vec::with_capacity(FIRST_READ);
-            match timeout_at(idle_until, stream.read_buf(&mut self.read)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(NextHead::Over),
+            match deadline::by(idle_until, stream.read_buf(&mut self.read)).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0) | Err(_)) | None => return Ok(NextHead::Over),
             }
         }
         let deadline = Instant::now() + limits.head_timeout;
@@ -59,10 +60,10 @@ impl Heads {
                 return Ok(NextHead::Head(std::mem::replace(&mut self.read, rest)));
             }
             looked_at = fresh.end;
-            match timeout_at(deadline, stream.read_buf(&mut self.read)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) => return Ok(NextHead::Over),
-                Err(_) => return Err(Refusal::HeadTimeout.into()),
+            match deadline::by(deadline, stream.read_buf(&mut self.read)).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0) | Err(_)) => return Ok(NextHead::Over),
+                None => return Err(Refusal::HeadTimeout.into()),
             }
         }
     }
@@ -116,6 +117,8 @@ fn is_bare_line_feed(read: &[u8], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -208,6 +211,20 @@ mod tests {
             .await;
         assert_eq!(late.unwrap_err().refusal, Refusal::HeadTimeout);
         assert_eq!(Instant::now(), begun + limits.head_timeout);
+    }
+
+    #[tokio::test]
+    async fn a_scraper_that_always_has_more_does_not_outlive_the_deadline() {
+        let limits = Limits {
+            head_timeout: Duration::ZERO,
+            ..Limits::default()
+        };
+        let idle_until = Instant::now() + limits.idle_timeout;
+        let mut pieces = Pieces(b"GET /a HTTP/1.1\r\n\r\n", 1);
+        let late = Heads::default()
+            .next(&mut pieces, idle_until, &limits)
+            .await;
+        assert_eq!(late.unwrap_err().refusal, Refusal::HeadTimeout);
     }
 
     /// Every head in some bytes that come in pieces of this size, and how it ended.

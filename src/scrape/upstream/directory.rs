@@ -1,5 +1,6 @@
 //! A directory of sockets, held open, and the one way in which a socket in it is opened.
 
+mod list;
 mod open;
 
 use std::io;
@@ -7,12 +8,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{self, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, FileType, Mode, Stat};
 use rustix::io::Errno;
 
-use crate::escaped::Escaped;
 use crate::refusal::{Refusal, Refused};
-use crate::service::ServiceName;
+pub(super) use list::{Listing, MAX_FILES, MAX_SOCKET_FILES};
 use open::{Links, open, open_beneath};
 
 /// A directory by its path, which is configuration, and by a descriptor: a socket is opened
@@ -31,9 +31,6 @@ struct Held {
     /// No other directory is the same as long as this one is held.
     identity: (u64, u64),
 }
-
-/// Files of a directory that are looked at for a list: four for each service that is remembered.
-const MOST_FILES: usize = 4000;
 
 /// Unusable sockets that are named.
 const MOST_NAMED: usize = 10;
@@ -85,15 +82,9 @@ impl Directory {
         Socket::check(opened.map_err(|error| refused(&error))?)
     }
 
-    /// The names of the services whose sockets are in the directory.
-    pub(super) fn services(&self) -> io::Result<Vec<ServiceName>> {
-        Ok(self.sockets()?.into_iter().filter_map(Result::ok).collect())
-    }
-
     /// Sockets in the directory that cannot be scraped by their names, and why; of many, a few.
     pub(super) fn unusable(&self) -> Vec<String> {
-        let sockets = self.sockets().unwrap_or_default();
-        let mut unusable: Vec<String> = sockets.into_iter().filter_map(Result::err).collect();
+        let mut unusable = self.list().unwrap_or_default().unusable;
         let more = unusable.len().saturating_sub(MOST_NAMED);
         if more > 0 {
             unusable.truncate(MOST_NAMED);
@@ -145,38 +136,9 @@ impl Directory {
         self.hold().map(drop)
     }
 
-    fn sockets(&self) -> io::Result<Vec<Result<ServiceName, String>>> {
-        let mut sockets = Vec::new();
-        let directory = self.hold()?;
-        let readable = fs::openat(
-            &*directory,
-            ".",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        for entry in fs::Dir::new(readable)?.take(MOST_FILES) {
-            let entry = entry?;
-            let file = entry.file_name().to_bytes();
-            let Some(stem) = file.strip_suffix(b".sock") else {
-                continue;
-            };
-            let name = str::from_utf8(stem).ok();
-            sockets.push(
-                match name.and_then(|name| name.parse::<ServiceName>().ok()) {
-                    Some(name) if name.is_reserved() => Err(format!(
-                        "{}: the name is that of aegis's own metrics; name the socket otherwise",
-                        Escaped(file)
-                    )),
-                    Some(name) => Ok(name),
-                    None => Err(format!(
-                        "{}: {}",
-                        Escaped(file),
-                        crate::service::InvalidServiceName
-                    )),
-                },
-            );
-        }
-        Ok(sockets)
+    /// Lists the services whose sockets are in the directory. Files of other names do not count.
+    pub(super) fn list(&self) -> io::Result<Listing> {
+        Listing::of(&*self.hold()?)
     }
 
     /// Holds the directory that has the path now; if none has, the one that had it last.
@@ -327,7 +289,7 @@ mod tests {
         assert_eq!(reason(&directory, "node.sock"), None);
         std::fs::create_dir(&folder).unwrap();
         assert_eq!(reason(&directory, "node.sock"), Some(Refusal::Missing));
-        assert_eq!(directory.services().unwrap(), []);
+        assert_eq!(directory.list().unwrap().services, []);
     }
 
     #[test]
@@ -367,11 +329,13 @@ mod tests {
         let unusable = Directory::at(folder.path()).unusable();
         assert_eq!(unusable.len(), 11);
         assert_eq!(unusable[10], "40 more in the socket directory");
-        for number in 0..5000 {
+        assert!(!Directory::at(folder.path()).list().unwrap().is_cut);
+        for number in 50..=MAX_SOCKET_FILES {
             std::fs::write(folder.path().join(format!("{number}.sock")), "").unwrap();
         }
-        let services = Directory::at(folder.path()).services().unwrap();
-        assert!(services.len() <= 4000, "{}", services.len());
+        let listing = Directory::at(folder.path()).list().unwrap();
+        assert!(listing.is_cut);
+        assert!(listing.services.len() < MAX_SOCKET_FILES);
     }
 
     #[test]
@@ -381,7 +345,8 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let directory = Directory::at(folder.path());
-        assert_eq!(directory.services().unwrap(), ["node".parse().unwrap()]);
+        let services = directory.list().unwrap().services;
+        assert_eq!(services, ["node".parse().unwrap()]);
         let mut unusable = directory.unusable();
         unusable.sort();
         assert!(unusable[0].starts_with("-x.sock: is not a service name"));

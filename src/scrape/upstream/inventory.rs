@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
-use super::Upstream;
+use super::directory::{MAX_FILES, MAX_SOCKET_FILES};
+use super::{MAX_SERVICES, Upstream};
 use crate::refusal::{Refusal, Refused};
 use crate::service::ServiceName;
 
@@ -21,7 +23,7 @@ impl Upstream {
     /// The socket directory cannot be read.
     pub fn offers(&self) -> io::Result<Vec<Offered>> {
         let mut services: BTreeSet<ServiceName> = self.named.keys().cloned().collect();
-        services.extend(self.socket_dir.services()?);
+        services.extend(self.socket_dir.list()?.services);
         let offered = services.into_iter().map(|service| Offered {
             socket: self.socket_of(&service),
             owner: self.open_socket(&service).map(|socket| socket.owner),
@@ -36,8 +38,7 @@ impl Upstream {
     #[must_use]
     pub fn known(&self) -> BTreeSet<ServiceName> {
         // What cannot be read now adds nothing; that shows in the scrapes.
-        let there = self.socket_dir.services().unwrap_or_default();
-        self.remember_all(&there);
+        self.look_around();
         let mut known: BTreeSet<ServiceName> = self.named.keys().cloned().collect();
         known.extend(self.seen().iter().cloned());
         known
@@ -46,12 +47,7 @@ impl Upstream {
     /// How many services have a socket now.
     #[must_use]
     pub fn with_socket(&self) -> usize {
-        let mut there: BTreeSet<ServiceName> = self
-            .socket_dir
-            .services()
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let mut there: BTreeSet<ServiceName> = self.look_around().into_iter().collect();
         for (service, named) in &self.named {
             if let Some((directory, file)) = &named.elsewhere {
                 match directory.open_socket(file) {
@@ -63,6 +59,31 @@ impl Upstream {
         there.len()
     }
 
+    /// Whether the socket directory held more than is listed when it was last looked at.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
+    /// Lists the socket directory, remembers what is there, and says when that is not all.
+    fn look_around(&self) -> Vec<ServiceName> {
+        let listing = self.socket_dir.list().unwrap_or_default();
+        let was_cut = self.is_cut();
+        self.remember_all(&listing);
+        if let (false, Some(warning)) = (was_cut, self.cut()) {
+            tracing::warn!("{warning}");
+        }
+        listing.services
+    }
+
+    /// Says if the socket directory held more than is listed.
+    pub(super) fn cut(&self) -> Option<String> {
+        let directory = self.socket_dir.path().display();
+        self.is_cut().then(|| {
+            format!("socket_dir: {directory} holds more than aegis lists: {MAX_SERVICES} services, {MAX_SOCKET_FILES} files named *.sock, {MAX_FILES} files in all; services are missing from discovery and from the status page; remove what is no service")
+        })
+    }
+
     /// Forgets a service that vanished.
     ///
     /// # Errors
@@ -71,8 +92,7 @@ impl Upstream {
         if self.named.contains_key(service) {
             return Err(NotForgotten::Configured);
         }
-        let there = self.socket_dir.services().unwrap_or_default();
-        if there.contains(service) {
+        if self.look_around().contains(service) {
             return Err(NotForgotten::There);
         }
         match self.seen().remove(service) {
