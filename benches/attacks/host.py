@@ -1,12 +1,17 @@
 """A PKI, services, a canary outside the socket directory, and a server in front: what is attacked."""
 
+import collections
 import contextlib
+import ctypes
+import enum
+import errno
 import json
 import os
 import re
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +28,59 @@ ADMITTED = "127.0.0.0/23"
 NEAR, FAR = "127.0.1.0", "127.0.9.0"
 BIG = 30_000_000
 BIG_NAMES = 50
+
+
+class Kernel(enum.Enum):
+    THIS = enum.auto()
+    # Sockets cannot refuse descriptors that are passed along.
+    BEFORE_6_16 = enum.auto()
+
+
+def lose_so_passrights():
+    """Has setsockopt(SOL_SOCKET, SO_PASSRIGHTS) fail with ENOPROTOOPT from here on (seccomp(2), x86-64 and AArch64)."""
+    call = {"x86_64": 54, "aarch64": 208}[os.uname().machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    program = [
+        (load, 0, 0, 0),
+        (equal, 0, 5, call),
+        (load, 0, 0, 16 + 8),
+        (equal, 0, 3, socket.SOL_SOCKET),
+        (load, 0, 0, 16 + 16),
+        (equal, 0, 1, 83),
+        (give, 0, 0, 0x00050000 | errno.ENOPROTOOPT),
+        (give, 0, 0, 0x7FFF0000),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    filter_ = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(38, 1, 0, 0, 0) or prctl(22, 2, filter_, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class Heart:
+    """Hears from aegis's own watch over its threads, in the place of systemd.
+
+    A thread that does not turn keeps aegis from giving a sign of life (sd_notify(3), WATCHDOG=1).
+    """
+
+    EVERY = 0.25
+
+    def __init__(self, path):
+        self.beats = [time.monotonic()]
+        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(self.EVERY * 2e6))}
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            if b"WATCHDOG=1" in self.socket.recv(4096):
+                self.beats.append(time.monotonic())
+
+    def longest_pause(self, since):
+        """The longest time without a sign of life, up to now."""
+        beats = [since, *(beat for beat in self.beats if beat > since), time.monotonic()]
+        return max(after - before for before, after in zip(beats, beats[1:]))
 
 
 class Host:
@@ -59,7 +117,7 @@ class Host:
             end(process)
 
     @contextlib.contextmanager
-    def server(self, name, descriptors=None, wait=True):
+    def server(self, name, descriptors=None, wait=True, kernel=Kernel.THIS):
         """A server started afresh, on both cores; aegis with its defaults."""
         self.started += 1
         work = self.work / f"start-{self.started}"
@@ -69,12 +127,15 @@ class Host:
 
         def few():
             ranked(FIRST)()
+            if kernel is Kernel.BEFORE_6_16:
+                lose_so_passrights()
             if descriptors:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
+        heart = Heart(work / "notify.sock")
         with (work / "log").open("w") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=few)
-        server = Server(name, process, port, work)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=few, env={**os.environ, **heart.environment})
+        server = Server(name, process, port, work, heart)
         try:
             deadline = time.monotonic() + 20
             while wait and not server.listens():
@@ -121,6 +182,21 @@ class Host:
         finally:
             end(process)
 
+    @contextlib.contextmanager
+    def hostile(self, server, seconds, pause):
+        """Services of every hostile kind, each scraped again and again; how is in the list afterwards."""
+        words = [Path(__file__).with_name("services.py"), self.services, server.port, self.pki, seconds, pause]
+        process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True, preexec_fn=ranked(EVEN))
+        said = []
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield said
+            out, _ = process.communicate(timeout=600)
+            ended = json.loads(out.strip().splitlines()[-1])
+            said.append({name: collections.Counter(every) for name, every in ended.items()})
+        finally:
+            end(process)
+
     def scrapes(self, server, seconds, warm=100, cold=20):
         """A good scraper for some seconds: on three open connections, and on new ones one after the other.
 
@@ -149,8 +225,8 @@ services = ["*"]
 
 
 class Server:
-    def __init__(self, name, process, port, work):
-        self.name, self.process, self.port, self.work = name, process, port, work
+    def __init__(self, name, process, port, work, heart):
+        self.name, self.process, self.port, self.work, self.heart = name, process, port, work, heart
         self.peak, self.samples = 0, []
 
     def listens(self):
