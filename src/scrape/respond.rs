@@ -207,6 +207,7 @@ pub(super) async fn refuse(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         text.len()
     );
+    answer.push_str(&for_browsers(SANDBOXED));
     if reveal == Reveal::Reason {
         answer.push_str(&format!("Aegis-Reason: {}\r\n", refusal.reason()));
     }
@@ -243,12 +244,10 @@ pub(super) async fn own(
     let mut answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
+    answer.push_str(&for_browsers(browsers.as_deref().unwrap_or(SANDBOXED)));
     if status == 405 {
         // Of what is aegis's own, only the admin socket says so (RFC 9110, section 15.5.6).
         answer.push_str("Allow: GET, HEAD, POST\r\n");
-    }
-    if let Some(policy) = browsers {
-        answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }
     answer.push_str(end_of_head(afterwards));
     let mut size = 0;
@@ -279,8 +278,18 @@ async fn write(
     }
 }
 
-/// What aegis says is so at this moment, and it is what it says it is.
-const NOT_KEPT: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+/// What aegis says is so at this moment.
+const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
+
+/// What a browser may do with an answer: it is of the type that it says, and of what is in it
+/// only what the policy names runs or loads.
+fn for_browsers(policy: &str) -> String {
+    format!("X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {policy}\r\n")
+}
+
+/// Nothing runs, and nothing belongs to aegis's origin. A page from a service would else act as
+/// aegis itself, with the certificate of the operator who opens it.
+const SANDBOXED: &str = "sandbox; default-src 'none'";
 
 fn phrase(status: u16) -> &'static str {
     let status = hyper::StatusCode::from_u16(status).ok();
@@ -299,7 +308,7 @@ fn end_of_head(afterwards: Afterwards) -> &'static str {
 fn sentence(refusal: Refusal, status: u16) -> &'static str {
     match (refusal, status) {
         (Refusal::Query, _) => {
-            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration\n"
+            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration, and write its value as UTF-8\n"
         }
         (_, 400) => "ask for /NAME with GET: one segment, nothing encoded, no body\n",
         (_, 404) => "no such service\n",
