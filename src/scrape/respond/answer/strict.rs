@@ -20,6 +20,17 @@ pub(super) struct Strict {
 enum Part {
     /// The bytes of a head so far, of an interim answer or of the final one.
     Head(Vec<u8>),
+    /// What stands between the data of chunks, and behind them.
+    Line(Line),
+    /// This much is left of a chunk's data.
+    Data(u64),
+    /// What follows has no lines: a body of a known length, or what nobody reads.
+    Rest,
+    Refused(io::ErrorKind, String),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Line {
     Size {
         digits: usize,
         size: u64,
@@ -28,16 +39,11 @@ enum Part {
     Extensions(u64),
     /// The line feed behind a size.
     SizeEnd(u64),
-    /// This much is left of a chunk's data.
-    Data(u64),
     DataEnd,
     DataLineFeed,
     /// A trailer that has this many bytes so far.
     Trailer(usize),
     TrailerEnd(usize),
-    /// What follows has no lines: a body of a known length, or what nobody reads.
-    Rest,
-    Refused(io::ErrorKind, String),
 }
 
 impl Strict {
@@ -52,71 +58,52 @@ impl Strict {
     /// Follows the next bytes, and says how many of them are good.
     pub(super) fn follow(&mut self, read: &[u8]) -> usize {
         let mut left = read;
-        loop {
-            left = match (&mut self.part, left) {
-                (_, []) | (Part::Rest, _) => return read.len(),
-                (Part::Refused(..), _) => return read.len() - left.len(),
-                (Part::Data(size), _) => {
+        while let [byte, ..] = left {
+            let good = match &mut self.part {
+                Part::Rest => left.len(),
+                Part::Refused(..) => break,
+                Part::Head(head) => match take_line(head, left, self.max_head) {
+                    Ok(taken) if head.ends_with(b"\r\n\r\n") => {
+                        let head = std::mem::take(head);
+                        let next = self.behind(&head);
+                        self.becomes(next, taken)
+                    }
+                    Ok(taken) => taken,
+                    Err((good, fault)) => self.becomes(Err(fault), good + 1),
+                },
+                Part::Data(size) => {
                     let now =
                         usize::try_from(*size).map_or(left.len(), |size| size.min(left.len()));
                     *size -= now as u64;
                     if *size == 0 {
-                        self.part = Part::DataEnd;
+                        self.part = Part::Line(Line::DataEnd);
                     }
-                    left.get(now..).unwrap_or_default()
+                    now
                 }
-                (_, [byte, after @ ..]) => match self.step(*byte) {
-                    Ok(()) => after,
-                    Err((kind, why)) => {
-                        self.part = Part::Refused(kind, why);
-                        left
-                    }
-                },
+                Part::Line(line) => {
+                    let next = line.with(*byte);
+                    self.becomes(next, 1)
+                }
             };
+            left = left.get(good..).unwrap_or_default();
         }
+        read.len() - left.len()
+    }
+
+    /// Goes on with the next part behind these bytes, and says how many are good: all, but for the
+    /// last where there is a fault.
+    fn becomes(&mut self, next: Result<Part, Fault>, bytes: usize) -> usize {
+        let good = bytes - usize::from(next.is_err());
+        self.part = next.unwrap_or_else(|(kind, why)| Part::Refused(kind, why));
+        good
     }
 
     /// Why the byte behind the good ones is refused.
     pub(super) fn refused(&self) -> Option<io::Error> {
         match &self.part {
             Part::Refused(kind, why) => Some(io::Error::new(*kind, why.clone())),
-            Part::Head(_)
-            | Part::Size { .. }
-            | Part::Extensions(_)
-            | Part::SizeEnd(_)
-            | Part::Data(_)
-            | Part::DataEnd
-            | Part::DataLineFeed
-            | Part::Trailer(_)
-            | Part::TrailerEnd(_)
-            | Part::Rest => None,
+            Part::Head(_) | Part::Line(_) | Part::Data(_) | Part::Rest => None,
         }
-    }
-
-    fn step(&mut self, byte: u8) -> Result<(), Fault> {
-        if let Part::Head(head) = &mut self.part {
-            let before = head.last().copied();
-            match (before, byte) {
-                (None, b'\r' | b'\n') => return malformed("an empty line before the answer"),
-                (Some(b'\r'), b'\n') => {}
-                (_, b'\n') => return malformed("a bare line feed in the head"),
-                _ => {}
-            }
-            if head.len() >= self.max_head {
-                return Err((
-                    io::ErrorKind::FileTooLarge,
-                    "the head is too large".to_owned(),
-                ));
-            }
-            head.push(byte);
-            if head.ends_with(b"\r\n\r\n") {
-                let head = std::mem::take(head);
-                self.part = self.behind(&head)?;
-            }
-            return Ok(());
-        }
-        self.part = in_a_chunked_body(&self.part, byte)?;
-        Ok(())
     }
 
     /// What follows a head.
@@ -145,7 +132,7 @@ impl Strict {
                     .iter()
                     .filter(|header| header.name.eq_ignore_ascii_case("transfer-encoding"));
                 match codings.any(|coding| coding.value.eq_ignore_ascii_case(b"chunked")) {
-                    true => Ok(NEXT_SIZE),
+                    true => Ok(Part::Line(Line::NEXT)),
                     false => Ok(Part::Rest),
                 }
             }
@@ -159,47 +146,71 @@ fn malformed<T>(why: &str) -> Result<T, Fault> {
     Err((io::ErrorKind::InvalidData, why.to_owned()))
 }
 
-const NEXT_SIZE: Part = Part::Size { digits: 0, size: 0 };
+/// Takes a line of a head, or as much of it as there is; or says how much is good.
+fn take_line(head: &mut Vec<u8>, read: &[u8], max_head: usize) -> Result<usize, (usize, Fault)> {
+    let end = read.iter().position(|byte| *byte == b'\n');
+    let line = end.and_then(|end| read.get(..=end)).unwrap_or(read);
+    if head.is_empty() && matches!(line, [b'\r' | b'\n', ..]) {
+        return malformed("an empty line before the answer").map_err(|fault| (0, fault));
+    }
+    let room = max_head.saturating_sub(head.len());
+    if line.len() > room {
+        let too_large = (
+            io::ErrorKind::FileTooLarge,
+            "the head is too large".to_owned(),
+        );
+        return Err((room, too_large));
+    }
+    head.extend_from_slice(line);
+    if head.ends_with(b"\n") && !head.ends_with(b"\r\n") {
+        let good = line.len() - 1;
+        return malformed("a bare line feed in the head").map_err(|fault| (good, fault));
+    }
+    Ok(line.len())
+}
 
-/// RFC 9112, section 7.1, without white space, and with no more digits than a size can have.
-fn in_a_chunked_body(part: &Part, byte: u8) -> Result<Part, Fault> {
-    match (part, byte) {
-        (Part::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
-            if *digits == MAX_SIZE_DIGITS {
-                return malformed("a chunk size of more than 16 digits");
+impl Line {
+    const NEXT: Self = Self::Size { digits: 0, size: 0 };
+
+    /// RFC 9112, section 7.1, but without white space, and with no more digits than a size can have.
+    fn with(self, byte: u8) -> Result<Part, Fault> {
+        Ok(Part::Line(match (self, byte) {
+            (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
+                if digits == MAX_SIZE_DIGITS {
+                    return malformed("a chunk size of more than 16 digits");
+                }
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                Self::Size {
+                    digits: digits + 1,
+                    size: size << 4 | u64::from(digit),
+                }
             }
-            let digit = char::from(byte).to_digit(16).unwrap_or_default();
-            Ok(Part::Size {
-                digits: digits + 1,
-                size: size << 4 | u64::from(digit),
-            })
-        }
-        (Part::Size { digits: 1.., size }, b';') => Ok(Part::Extensions(*size)),
-        (Part::Size { digits: 1.., size } | Part::Extensions(size), b'\r') => {
-            Ok(Part::SizeEnd(*size))
-        }
-        (Part::Size { .. } | Part::Extensions(_), b' ' | b'\t') => {
-            malformed("white space in the line of a chunk")
-        }
-        (Part::Size { .. }, _) => malformed("a chunk without a size"),
-        (Part::Extensions(size), b'!'..=b'~') => Ok(Part::Extensions(*size)),
-        (Part::Extensions(_), _) => malformed("an unusable chunk extension"),
-        (Part::SizeEnd(0), b'\n') => Ok(Part::Trailer(0)),
-        (Part::SizeEnd(size), b'\n') => Ok(Part::Data(*size)),
-        (Part::DataEnd, b'\r') => Ok(Part::DataLineFeed),
-        (Part::DataLineFeed, b'\n') => Ok(NEXT_SIZE),
-        (Part::DataEnd | Part::DataLineFeed, _) => {
-            malformed("a chunk that is longer than its size")
-        }
-        (Part::Trailer(length), b'\r') => Ok(Part::TrailerEnd(*length)),
-        (Part::Trailer(_), b'\n') => malformed("a bare line feed in the trailers"),
-        (Part::Trailer(length), _) => Ok(Part::Trailer(length.saturating_add(1))),
-        (Part::TrailerEnd(0), b'\n') => Ok(Part::Rest),
-        (Part::TrailerEnd(_), b'\n') => Ok(Part::Trailer(0)),
-        (Part::SizeEnd(_) | Part::TrailerEnd(_), _) => malformed("a bare carriage return"),
-        (Part::Head(_) | Part::Data(_) | Part::Rest | Part::Refused(..), _) => {
-            malformed("a byte out of place")
-        }
+            (Self::Size { digits: 1.., size }, b';') => Self::Extensions(size),
+            (Self::Size { digits: 1.., size } | Self::Extensions(size), b'\r') => {
+                Self::SizeEnd(size)
+            }
+            (Self::Size { .. } | Self::Extensions(_), b' ' | b'\t') => {
+                return malformed("white space in the line of a chunk");
+            }
+            (Self::Size { .. }, _) => return malformed("a chunk without a size"),
+            (Self::Extensions(size), b'!'..=b'~') => Self::Extensions(size),
+            (Self::Extensions(_), _) => return malformed("an unusable chunk extension"),
+            (Self::SizeEnd(0), b'\n') => Self::Trailer(0),
+            (Self::SizeEnd(size), b'\n') => return Ok(Part::Data(size)),
+            (Self::DataEnd, b'\r') => Self::DataLineFeed,
+            (Self::DataLineFeed, b'\n') => Self::NEXT,
+            (Self::DataEnd | Self::DataLineFeed, _) => {
+                return malformed("a chunk that is longer than its size");
+            }
+            (Self::Trailer(length), b'\r') => Self::TrailerEnd(length),
+            (Self::Trailer(_), b'\n') => return malformed("a bare line feed in the trailers"),
+            (Self::Trailer(length), _) => Self::Trailer(length.saturating_add(1)),
+            (Self::TrailerEnd(0), b'\n') => return Ok(Part::Rest),
+            (Self::TrailerEnd(_), b'\n') => Self::Trailer(0),
+            (Self::SizeEnd(_) | Self::TrailerEnd(_), _) => {
+                return malformed("a bare carriage return");
+            }
+        }))
     }
 }
 
