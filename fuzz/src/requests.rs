@@ -221,6 +221,13 @@ fn is_passable(values: &[&[u8]]) -> bool {
 
 /// The query as the service must see it; `None` if a parameter is in it that it does not list.
 pub fn passed_on(query: &str, listed: &str) -> Option<String> {
+    let is_digit = |at: usize| query.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    if query
+        .match_indices('%')
+        .any(|(at, _)| !(is_digit(at + 1) && is_digit(at + 2)))
+    {
+        return None;
+    }
     let mut passed = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -308,7 +308,7 @@ fn end_of_head(afterwards: Afterwards) -> &'static str {
 fn sentence(refusal: Refusal, status: u16) -> &'static str {
     match (refusal, status) {
         (Refusal::Query, _) => {
-            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration, and write its value as UTF-8\n"
+            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration, and write its value in percent-encoded UTF-8\n"
         }
         (_, 400) => "ask for /NAME with GET: one segment, nothing encoded, no body\n",
         (_, 404) => "no such service\n",

@@ -219,12 +219,16 @@ pub(super) fn time_for(asked: Option<Duration>, service: &Service, limits: &Limi
 /// that it lists.
 ///
 /// # Errors
-/// [`Refusal::Query`] for any other, and for what is not UTF-8: it would be another value on its
-/// way.
+/// [`Refusal::Query`] for any other, and for what is not percent-encoded UTF-8: it would be another
+/// value on its way.
 pub(super) fn target_for(service: &Service, query: Option<&str>) -> Result<String, Refused> {
     let Some(query) = query else {
         return Ok(service.path.clone());
     };
+    let mut encoded = query.split('%').skip(1);
+    if !encoded.all(begins_with_two_digits) {
+        return Err(Refused::new(Refusal::Query, "a % without two digits"));
+    }
     let mut allowed = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !service.params.iter().any(|param| *param == name) {
@@ -241,6 +245,12 @@ pub(super) fn target_for(service: &Service, query: Option<&str>) -> Result<Strin
         "" => Err(Refusal::Query.into()),
         allowed => Ok(format!("{}?{allowed}", service.path)),
     }
+}
+
+/// As what follows each `%` must (RFC 3986, section 2.1).
+fn begins_with_two_digits(text: &str) -> bool {
+    let digits = text.as_bytes().first_chunk::<2>();
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 struct Headers<'a>(&'a [Header<'a>]);

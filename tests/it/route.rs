@@ -265,7 +265,7 @@ fn a_query_is_refused_with_the_remedy_unless_the_service_lists_its_parameters() 
     let asked = filtered.connections();
     let other = stage.connect().get("/filtered?other=1").unwrap();
     assert_eq!(other.status, 400);
-    // In another encoding than UTF-8 it would be another value on its way.
+    // In another encoding it would be another value on its way.
     let latin = stage.connect().get("/filtered?collect[]=caf%E9").unwrap();
     assert_eq!(
         (latin.status, latin.header("Aegis-Reason")),

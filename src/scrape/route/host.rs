@@ -5,6 +5,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::begins_with_two_digits;
+
 /// Whether a value names a host.
 ///
 /// More is refused than RFC 3986 does, section 3.2.2: the comma, as two `Host` headers that became
@@ -33,12 +35,7 @@ fn is_name(name: &str) -> bool {
         let mut letters = text.chars();
         letters.all(|letter| letter.is_ascii_alphanumeric() || "-._~".contains(letter))
     };
-    let is_encoded = |text: &str| match text.split_at_checked(2) {
-        Some((digits, rest)) => {
-            digits.chars().all(|digit| digit.is_ascii_hexdigit()) && is_plain(rest)
-        }
-        None => false,
-    };
+    let is_encoded = |text: &str| begins_with_two_digits(text) && is_plain(text);
     !name.is_empty() && parts.next().is_some_and(is_plain) && parts.all(is_encoded)
 }
 
