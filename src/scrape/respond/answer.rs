@@ -117,13 +117,14 @@ impl Answer {
 
     /// Applies the rules of an answer's head.
     pub(super) fn check(&self, max_body: u64) -> Result<AnswerHead, Refused> {
+        let head = AnswerHead::of(&self.headers, self.framing)?;
         if let Framing::Length(length) = self.framing
             && length > max_body
         {
             let detail = format_args!("{length} bytes, more than {max_body}");
             return Err(Refused::new(Refusal::TooLarge, detail));
         }
-        AnswerHead::of(&self.headers, self.framing)
+        Ok(head)
     }
 
     pub(super) fn framing(&self) -> Framing {
