@@ -207,7 +207,7 @@ pub(super) async fn refuse(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         text.len()
     );
-    answer.push_str(&for_browsers(SANDBOXED));
+    answer.push_str(SANDBOXED);
     if reveal == Reveal::Reason {
         answer.push_str(&format!("Aegis-Reason: {}\r\n", refusal.reason()));
     }
@@ -244,7 +244,10 @@ pub(super) async fn own(
     let mut answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
-    answer.push_str(&for_browsers(browsers.as_deref().unwrap_or(SANDBOXED)));
+    match browsers {
+        Some(policy) => answer.push_str(&confined_by(&policy)),
+        None => answer.push_str(SANDBOXED),
+    }
     if status == 405 {
         // Of what is aegis's own, only the admin socket says so (RFC 9110, section 15.5.6).
         answer.push_str("Allow: GET, HEAD, POST\r\n");
@@ -281,15 +284,16 @@ async fn write(
 /// What aegis says is so at this moment.
 const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
-/// What a browser may do with an answer: it is of the type that it says, and of what is in it
-/// only what the policy names runs or loads.
-fn for_browsers(policy: &str) -> String {
+/// For browsers: an answer is of the type that it says, nothing in it runs, and it does not belong
+/// to aegis's origin. A page from a service would else act as aegis itself, with the certificate
+/// of the operator who opens it.
+const SANDBOXED: &str =
+    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox; default-src 'none'\r\n";
+
+/// The same, but for what a policy of its own allows.
+fn confined_by(policy: &str) -> String {
     format!("X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {policy}\r\n")
 }
-
-/// Nothing runs, and nothing belongs to aegis's origin. A page from a service would else act as
-/// aegis itself, with the certificate of the operator who opens it.
-const SANDBOXED: &str = "sandbox; default-src 'none'";
 
 fn phrase(status: u16) -> &'static str {
     let status = hyper::StatusCode::from_u16(status).ok();

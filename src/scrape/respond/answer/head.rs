@@ -7,7 +7,7 @@ use hyper::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING,
 };
 
-use super::super::{Afterwards, Framing, SANDBOXED, end_of_head, for_browsers};
+use super::super::{Afterwards, Framing, SANDBOXED, end_of_head};
 use crate::refusal::{Refusal, Refused};
 use media_type::{is_list_of_tokens, is_metrics};
 
@@ -40,9 +40,8 @@ impl AnswerHead {
     }
 
     pub(in crate::scrape::respond) fn written(&self, afterwards: Afterwards) -> String {
-        let mut head = String::from("HTTP/1.1 200 OK\r\n");
-        head.push_str(&format!("Content-Type: {}\r\n", self.content_type));
-        head.push_str(&for_browsers(SANDBOXED));
+        let begin = "HTTP/1.1 200 OK\r\nContent-Type: ";
+        let mut head = [begin, &self.content_type, "\r\n", SANDBOXED].concat();
         if let Some(encoding) = &self.content_encoding {
             head.push_str(&format!("Content-Encoding: {encoding}\r\n"));
         }

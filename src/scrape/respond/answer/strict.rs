@@ -49,7 +49,7 @@ enum Line {
 impl Strict {
     pub(super) fn new(max_head: usize) -> Self {
         Self {
-            part: Part::Head(Vec::new()),
+            part: Part::Head(Vec::with_capacity(USUAL_HEAD)),
             interim_answers: 0,
             max_head,
         }
@@ -216,6 +216,9 @@ impl Line {
 
 /// As many as Go's client takes.
 const MAX_INTERIM_ANSWERS: usize = 5;
+
+/// Exporters in Go send some 180 bytes.
+const USUAL_HEAD: usize = 256;
 
 /// As many as hyper takes.
 const MAX_HEADERS: usize = 100;
