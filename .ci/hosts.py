@@ -1,4 +1,4 @@
-"""Hosts for .ci/page: services on Unix sockets in every state, and aegis in front of them."""
+"""Hosts for .ci/page and .ci/scripting: services on Unix sockets in every state, and aegis in front of them."""
 
 import atexit
 import http.client
@@ -29,13 +29,17 @@ def answer(status="200 OK", kind="text/plain; version=0.0.4", body=b"up 1\n"):
     return head.encode() + body
 
 
-def serve(path, said):
-    """A service that says the same to everybody, and nothing at all if that is None."""
+def serve(path, said, asked=None):
+    """A service that says the same to everybody, and nothing at all if that is None.
+
+    What it is asked goes to a list, if there is one.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self):
-            while self.rfile.readline() not in (b"", b"\r\n"):
-                pass
+            while (line := self.rfile.readline()) not in (b"", b"\r\n"):
+                if asked is not None:
+                    asked.append(line)
             if said is None:
                 self.rfile.read()  # until aegis gives up
             else:

@@ -50,7 +50,7 @@ refusals! {
     Syntax           Route     "syntax"           Status(400), Peer    "the request is not well-formed HTTP/1.1";
     Method           Route     "method"           Status(405), Peer    "the method is neither GET nor HEAD";
     Target           Route     "target"           Status(400), Peer    "the path is not /NAME";
-    Query            Route     "target"           Status(400), Peer    "the query has a parameter that the service does not list";
+    Query            Route     "target"           Status(400), Peer    "the query has a parameter that the service does not list, or a value that is not percent-encoded UTF-8";
     Body             Route     "body"             Status(400), Peer    "the request has a body";
     Header           Route     "header"           Status(431), Peer    "the request's headers are too large or unusable";
     UnknownService   Authorize "unknown_service"  Status(404), Peer    "there is no such service";

@@ -168,7 +168,7 @@ async fn next_request(
             Err(refused) => Err((refused, AnswerWith::to_unread(&head))),
         },
         Ok(NextHead::Over) => Ok(None),
-        Err(refused) => Err((refused, AnswerWith::Body)),
+        Err(refused) => Err((refused, heads.answer_to_unread())),
     }
 }
 
@@ -336,7 +336,7 @@ async fn scrape(
     };
     let target = || {
         let target = route::target_for(settings, asked.query.as_deref());
-        target.map_err(|refusal| unseen(refusal.into()))
+        target.map_err(unseen)
     };
     let with = (asked.answer, afterwards);
     if permit.service().is_reserved() {

@@ -44,7 +44,7 @@ pub struct Shown {
     pub status: u16,
     /// Its content type.
     pub content_type: &'static str,
-    /// What a browser may do with it (Content-Security-Policy), if one could show it.
+    /// What a browser may do with it (Content-Security-Policy); nothing, unless it says so.
     pub browsers: Option<String>,
     /// The body.
     pub text: String,

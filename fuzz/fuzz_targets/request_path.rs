@@ -56,15 +56,22 @@ fn judge<'a>(mut script: &[u8], told: &mut &[u8], asked: &mut impl Iterator<Item
                 }
             }
             Next::Bad(head) => {
-                let is_head = head.starts_with(b"HEAD ");
-                let to = if is_head { Method::Head } else { Method::Get };
-                return judge_bad(&answers::next(told, to).expect("an answer"));
+                return judge_bad(&answers::next(told, method_of(head)).expect("an answer"));
             }
             Next::Broken => {
-                return judge_bad(&answers::next(told, Method::Get).expect("an answer"));
+                return judge_bad(&answers::next(told, method_of(script)).expect("an answer"));
             }
             Next::Over => return,
         }
+    }
+}
+
+/// The method of what is refused: a refusal of HEAD has no body.
+fn method_of(head: &[u8]) -> Method {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    match head.starts_with(b"HEAD ") {
+        true => Method::Head,
+        false => Method::Get,
     }
 }
 

@@ -140,22 +140,21 @@ const HEADERS: &[&str] = &[
     "X-Content-Type-Options",
 ];
 
-/// The answer of a service, as a reader who forgives much sees it.
+/// The answer of a service, as a reader sees it who compares texts.
 #[derive(Debug)]
 pub struct Said {
     pub content_type: Option<Vec<u8>>,
     pub content_encoding: Option<Vec<u8>>,
-    /// Its body, if that is whole.
+    /// Its body, if that is whole and its chunks are written as they must be.
     pub body: Option<Vec<u8>>,
 }
 
-/// Reads a service's answer; `None` if it is no answer of status 200 that says where it ends.
+/// Reads a service's answer; `None` if it is no answer of status 200 that says where it ends, or
+/// if a line of its head ends otherwise than it must.
 pub fn said(bytes: &[u8]) -> Option<Said> {
     let mut rest = bytes;
+    let mut interim = 0;
     loop {
-        while let Some(after) = rest.strip_prefix(b"\n").or(rest.strip_prefix(b"\r\n")) {
-            rest = after;
-        }
         let first = line(&mut rest)?;
         let words: Vec<&[u8]> = first.splitn(3, |byte| *byte == b' ').collect();
         let status = match words[..] {
@@ -175,7 +174,7 @@ pub fn said(bytes: &[u8]) -> Option<Said> {
             ));
         }
         match status {
-            [b'1', ..] if status != b"101" => {}
+            [b'1', ..] if status != b"101" && interim < 5 => interim += 1,
             b"200" => return body(&headers, rest),
             _ => return None,
         }
@@ -211,8 +210,14 @@ fn dechunked(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(&mut rest)?;
+        if !size.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+            return None;
+        }
         let size = size.split(|byte| *byte == b';').next()?;
-        let size = std::str::from_utf8(size.trim_ascii()).ok()?;
+        let size = std::str::from_utf8(size).ok()?;
+        if size.len() > 16 || size.starts_with('+') {
+            return None;
+        }
         let size = usize::from_str_radix(size, 16).ok()?;
         if size == 0 {
             while !line(&mut rest)?.is_empty() {}
@@ -223,10 +228,26 @@ fn dechunked(mut rest: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// A line, with or without its carriage return.
+/// A line, which must end with a carriage return and a line feed.
 fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     let line = &rest[..end];
     *rest = &rest[end + 1..];
-    Some(line.strip_suffix(b"\r").unwrap_or(line))
+    line.strip_suffix(b"\r")
+}
+
+/// Whether a type is one of metrics, and nothing in it is of another.
+pub fn is_of_metrics(content_type: &str) -> bool {
+    const KNOWN: [&str; 3] = [
+        "text/plain",
+        "application/openmetrics-text",
+        "application/vnd.google.protobuf",
+    ];
+    let lower = content_type.to_ascii_lowercase();
+    let after = KNOWN.iter().find_map(|known| lower.strip_prefix(known));
+    let is_alone = after.is_some_and(|after| {
+        after.trim_start_matches(' ').starts_with(';') || after.trim_matches(' ').is_empty()
+    });
+    // A second type has a slash, and what is before it; in quotes, only without a comma.
+    is_alone && !lower.contains(',') && (lower.matches('/').count() == 1 || lower.contains('"'))
 }

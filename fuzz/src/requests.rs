@@ -86,7 +86,7 @@ fn understood(head: &[u8]) -> Option<Request> {
         named.map(|(_, value)| *value).collect()
     };
     let is_whole = headers.len() <= 64
-        && all("host").len() == 1
+        && matches!(all("host")[..], [host] if is_host(host))
         && all("transfer-encoding").is_empty()
         && all("expect").is_empty()
         && matches!(all("content-length")[..], [] | [b"0"])
@@ -132,6 +132,41 @@ fn wanted(target: &str) -> Option<(Wanted, Option<String>)> {
     };
     let name = path.strip_prefix('/')?;
     is_name(name).then(|| (Wanted::Service(name.to_owned()), query))
+}
+
+/// A name, letter by letter, or an address in brackets; then a port, or none.
+fn is_host(host: &[u8]) -> bool {
+    const PLAIN: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    // The last colon begins the port, unless it is one of an address.
+    let (name, port) = match host.rfind(':') {
+        Some(at) if !host.ends_with(']') => (&host[..at], &host[at + 1..]),
+        _ => (host, ""),
+    };
+    if !port.chars().all(|digit| "0123456789".contains(digit)) {
+        return false;
+    }
+    if let Some(address) = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+    {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
+        let is_hexadecimal =
+            |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_hexdigit());
+        let is_fine = match letter {
+            '%' => is_hexadecimal(letters.next()) && is_hexadecimal(letters.next()),
+            letter => PLAIN.contains(letter),
+        };
+        if !is_fine {
+            return false;
+        }
+    }
+    !name.is_empty()
 }
 
 /// `[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}`
@@ -186,11 +221,19 @@ fn is_passable(values: &[&[u8]]) -> bool {
 
 /// The query as the service must see it; `None` if a parameter is in it that it does not list.
 pub fn passed_on(query: &str, listed: &str) -> Option<String> {
+    let is_digit = |at: usize| query.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    if query
+        .match_indices('%')
+        .any(|(at, _)| !(is_digit(at + 1) && is_digit(at + 2)))
+    {
+        return None;
+    }
     let mut passed = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decoded(name), decoded(value));
-        if name != listed {
+        // What is no UTF-8 is not changed on its way: it does not go.
+        if name != listed || value.contains('\u{fffd}') {
             return None;
         }
         passed.push(format!("{}={}", encoded(&name), encoded(&value)));

@@ -41,7 +41,7 @@ impl Refusal {
             Self::Method => "Scrape with GET.",
             Self::Target => "Scrape /NAME: one path segment, with nothing encoded.",
             Self::Query => {
-                "List the parameter under params of the service, or take it out of the scrape job."
+                "List the parameter under params of the service and write its value in percent-encoded UTF-8, or take it out of the scrape job."
             }
             Self::UnknownService => {
                 "See that the service's socket is NAME.sock in the socket directory."

@@ -33,7 +33,7 @@ pub(crate) async fn operator(
             Ok(NextHead::Head(head)) => route::route_for_operator(&head, limits)
                 .map_err(|refused| (refused, AnswerWith::to_unread(&head))),
             Ok(NextHead::Over) => return,
-            Err(refused) => Err((refused, AnswerWith::Body)),
+            Err(refused) => Err((refused, heads.answer_to_unread())),
         };
         let (shown, with) = match asked {
             Ok(asked) => {

@@ -8,7 +8,7 @@ mod answer;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
@@ -100,19 +100,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
         }
     }
 
+    /// Writes a piece. It is bounded, and before the next one the clock is looked at: only a scraper
+    /// that is not ready has stalled.
     async fn write(&mut self, mut bytes: impl Buf) -> Result<(), Refused> {
         while bytes.has_remaining() {
-            match deadline::by(self.patience(), self.stream.write_buf(&mut bytes)).await {
-                Some(Ok(1..)) => {}
-                Some(Ok(0)) => return Err(Refusal::Abandoned.into()),
-                Some(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
-                None => return Err(Refusal::Stalled.into()),
+            match timeout_at(self.patience(), self.stream.write_buf(&mut bytes)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => return Err(Refusal::Abandoned.into()),
+                Ok(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
+                Err(_) => return Err(Refusal::Stalled.into()),
             }
         }
-        match deadline::by(self.patience(), self.stream.flush()).await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
-            None => Err(Refusal::Stalled.into()),
+        match timeout_at(self.patience(), self.stream.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
+            Err(_) => Err(Refusal::Stalled.into()),
         }
     }
 
@@ -203,6 +205,7 @@ pub(super) async fn refuse(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         text.len()
     );
+    answer.push_str(SANDBOXED);
     if reveal == Reveal::Reason {
         answer.push_str(&format!("Aegis-Reason: {}\r\n", refusal.reason()));
     }
@@ -239,12 +242,13 @@ pub(super) async fn own(
     let mut answer = format!(
         "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
     );
+    match browsers {
+        Some(policy) => answer.push_str(&confined_by(&policy)),
+        None => answer.push_str(SANDBOXED),
+    }
     if status == 405 {
         // Of what is aegis's own, only the admin socket says so (RFC 9110, section 15.5.6).
         answer.push_str("Allow: GET, HEAD, POST\r\n");
-    }
-    if let Some(policy) = browsers {
-        answer.push_str(&format!("Content-Security-Policy: {policy}\r\n"));
     }
     answer.push_str(end_of_head(afterwards));
     let mut size = 0;
@@ -275,8 +279,19 @@ async fn write(
     }
 }
 
-/// What aegis says is so at this moment, and it is what it says it is.
-const NOT_KEPT: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+/// What aegis says is so at this moment.
+const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
+
+/// For browsers: an answer is of the type that it says, nothing in it runs, and it does not belong
+/// to aegis's origin. A page from a service would else act as aegis itself, with the certificate
+/// of the operator who opens it.
+const SANDBOXED: &str =
+    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox; default-src 'none'\r\n";
+
+/// The same, but for what a policy of its own allows.
+fn confined_by(policy: &str) -> String {
+    format!("X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {policy}\r\n")
+}
 
 fn phrase(status: u16) -> &'static str {
     let status = hyper::StatusCode::from_u16(status).ok();
@@ -295,7 +310,7 @@ fn end_of_head(afterwards: Afterwards) -> &'static str {
 fn sentence(refusal: Refusal, status: u16) -> &'static str {
     match (refusal, status) {
         (Refusal::Query, _) => {
-            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration\n"
+            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration, and write its value in percent-encoded UTF-8\n"
         }
         (_, 400) => "ask for /NAME with GET: one segment, nothing encoded, no body\n",
         (_, 404) => "no such service\n",

@@ -4,6 +4,7 @@
 //! A request never has a body, so that there is no second reading of where it ends.
 
 mod head;
+mod host;
 
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub(super) enum AnswerWith {
 impl AnswerWith {
     /// What to answer a head with that cannot be read otherwise.
     pub(super) fn to_unread(head: &[u8]) -> Self {
+        // An empty line before a request is passed over (RFC 9112, section 2.2).
+        let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         match head.starts_with(b"HEAD ") {
             true => Self::HeadAlone,
             false => Self::Body,
@@ -216,23 +219,38 @@ pub(super) fn time_for(asked: Option<Duration>, service: &Service, limits: &Limi
 /// that it lists.
 ///
 /// # Errors
-/// [`Refusal::Query`] for any other.
-pub(super) fn target_for(service: &Service, query: Option<&str>) -> Result<String, Refusal> {
+/// [`Refusal::Query`] for any other, and for what is not percent-encoded UTF-8: it would be another
+/// value on its way.
+pub(super) fn target_for(service: &Service, query: Option<&str>) -> Result<String, Refused> {
     let Some(query) = query else {
         return Ok(service.path.clone());
     };
+    let mut encoded = query.split('%').skip(1);
+    if !encoded.all(begins_with_two_digits) {
+        return Err(Refused::new(Refusal::Query, "a % without two digits"));
+    }
     let mut allowed = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !service.params.iter().any(|param| *param == name) {
-            return Err(Refusal::Query);
+            return Err(Refusal::Query.into());
+        }
+        // What stands for bytes that are not UTF-8; as itself it is of no use to anybody.
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(Refused::new(Refusal::Query, "a value is not UTF-8"));
         }
         allowed.append_pair(&name, &value);
     }
     match allowed.finish().as_str() {
         // A bare `?`, or one with nothing but `&` after it.
-        "" => Err(Refusal::Query),
+        "" => Err(Refusal::Query.into()),
         allowed => Ok(format!("{}?{allowed}", service.path)),
     }
+}
+
+/// As what follows each `%` must (RFC 3986, section 2.1).
+fn begins_with_two_digits(text: &str) -> bool {
+    let digits = text.as_bytes().first_chunk::<2>();
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 struct Headers<'a>(&'a [Header<'a>]);
@@ -257,13 +275,19 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// RFC 9112, section 3.2: exactly one. Its value decides nothing here.
+    /// RFC 9112, section 3.2: exactly one, of one host.
     fn refuse_an_unclear_host(&self) -> Result<(), Refused> {
-        match self.all("host").count() {
-            1 => Ok(()),
-            count => Err(Refused::new(
+        let hosts: Vec<&[u8]> = self.all("host").collect();
+        match hosts.as_slice() {
+            [host] if host::is_host(host) => Ok(()),
+            // What it says instead is not for the log: it may have a password.
+            [_] => Err(Refused::new(
                 Refusal::Syntax,
-                format_args!("{count} Host headers"),
+                "the Host header names no host",
+            )),
+            hosts => Err(Refused::new(
+                Refusal::Syntax,
+                format_args!("{} Host headers", hosts.len()),
             )),
         }
     }

@@ -85,6 +85,19 @@ fn extensions_of_every_chunk_are_no_way_around_the_bound() {
 }
 
 #[test]
+fn endless_digits_of_a_size_and_endless_white_space_end() {
+    let stage = stage(r#"scrape_timeout = "1h""#);
+    for (first, endless) in [("", b'0'), ("5", b' '), ("", b' '), ("5;", b'\t')] {
+        let flood = move |stream: &mut UnixStream| {
+            drop(write!(stream, "{CHUNKED}{first}"));
+            while stream.write_all(&[endless; 4096]).is_ok() {}
+        };
+        let _bad = Service::with(&stage.world.socket("bad"), flood);
+        stage.fails_for_one_of(&["malformed"]);
+    }
+}
+
+#[test]
 fn endless_trailers_end() {
     let flood = |stream: &mut UnixStream| {
         drop(write!(stream, "{CHUNKED}5\r\nup 1\n\r\n0\r\n"));

@@ -19,6 +19,7 @@ mod authorize;
 mod upstream;
 mod respond;
 mod hostile_scrapers;
+mod hostile_heads;
 mod hostile_services;
 mod passed_descriptors;
 mod hostile_bodies;

@@ -92,9 +92,7 @@ fn passing(world: &World, name: &str, peers: &Peers, when: When) -> Service {
 fn world() -> World {
     let mut world = World::new();
     world.settings.top = "admin_socket = \"admin.sock\"\n".to_owned();
-    world.settings.limits = "scrapes_per_service = 2
-"
-    .to_owned();
+    world.settings.limits = "scrapes_per_service = 2\n".to_owned();
     world
 }
 

@@ -54,14 +54,55 @@ fn every_format_passes_byte_for_byte_with_its_type_and_encoding() {
 #[test]
 fn only_type_encoding_and_length_of_a_service_s_head_come_out() {
     let world = World::new();
-    let sent = "HTTP/1.1 200 Fine\r\nServer: leaky/1.0\r\nDate: x\r\nSet-Cookie: a=b\r\nX-Y: z\r\nConnection: close\r\nLink: <a>\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\n";
+    let sent = "HTTP/1.1 200 Fine\r\nServer: leaky/1.0\r\nDate: x\r\nSet-Cookie: a=b\r\nX-Y: z\r\nConnection: close\r\nLink: <a>\r\nLocation: /x\r\nRefresh: 0;/x\r\nContent-Disposition: inline\r\nContent-Location: /x\r\nX-Content-Type-Options: sniff\r\nContent-Security-Policy: script-src *\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\n";
     let _service = world.service("node", sent);
     let aegis = world.start();
     let got = world.prometheus(&aegis).get("/node");
     assert_eq!(
         got.head,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n"
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{FOR_BROWSERS}Content-Length: 5\r\n\r\n"
+        )
     );
+}
+
+const FOR_BROWSERS: &str =
+    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox; default-src 'none'\r\n";
+
+#[test]
+fn no_answer_but_the_page_may_run_or_load_anything_in_a_browser() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nup 1\n\r\n0\r\n\r\n";
+    let _chunked = world.service("chunked", chunked);
+    let _broken = world.service("broken", "no HTTP\r\n\r\n");
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    for (path, status) in [
+        ("/node", 200),
+        ("/chunked", 200),
+        ("/broken", 502),
+        ("/absent", 404),
+        ("/a/b", 400),
+        ("/node?a=b", 400),
+        ("/metrics", 200),
+        ("/-/sd", 200),
+        ("/-/ready", 200),
+        ("/-/healthy", 200),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let got = scraper.connect().unwrap().ask(method, path, "").unwrap();
+            assert_eq!(got.status, status, "{method} {path}");
+            assert!(
+                got.head.contains(FOR_BROWSERS),
+                "{method} {path} {}",
+                got.head
+            );
+        }
+    }
+    let post = scraper.connect().unwrap().ask("POST", "/node", "").unwrap();
+    assert_eq!(post.status, 405);
+    assert!(post.head.contains(FOR_BROWSERS), "{}", post.head);
 }
 
 #[test]
@@ -75,7 +116,9 @@ fn a_chunked_answer_is_chunked_anew_and_its_trailers_are_left_out() {
         let got = connection.get("/node").unwrap();
         assert_eq!(
             got.head,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{FOR_BROWSERS}Transfer-Encoding: chunked\r\n\r\n"
+            )
         );
         assert_eq!(got.text(), "up 1\n");
     }

@@ -121,6 +121,64 @@ fn heads_that_two_parsers_could_read_differently_are_refused() {
 }
 
 #[test]
+fn a_host_header_that_names_no_host_is_refused() {
+    let stage = stage();
+    for host in [
+        "a, b",
+        "a b",
+        "http://a/",
+        "a/b",
+        "user:SECRET@a",
+        "a:b",
+        "[::1",
+        "",
+    ] {
+        let head = format!("GET /node HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stage.refuses(&head, 400, "syntax");
+    }
+    stage
+        .aegis
+        .logged(&["reason=syntax", r#"detail="the Host header names no host""#]);
+    assert!(!stage.aegis.log().join("\n").contains("SECRET"));
+    for host in ["node.example.org:9443", "192.0.2.7", "[2001:db8::1]:9443"] {
+        let mut connection = stage.connect();
+        let head = format!("GET /node HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        connection.send(head.as_bytes()).unwrap();
+        assert_eq!(connection.answer(false).unwrap().status, 200, "{host}");
+    }
+}
+
+#[test]
+fn no_refusal_of_a_head_request_has_a_body() {
+    let stage = stage();
+    let large = format!(
+        "HEAD /node HTTP/1.1\r\nX: {}\r\n\r\n",
+        "x".repeat(17 * 1024)
+    );
+    for (head, status) in [
+        ("HEAD /node HTTP/1.1\nHost: a\n\n", 400),
+        ("HEAD /node HTTP/1.1\r\nHost: a\n\r\n", 400),
+        ("HEAD //node HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("\r\nHEAD //node HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("HEAD /node HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        ("HEAD /node HTTP/1.0\r\nHost: a\r\n\r\n", 400),
+        (
+            "HEAD /node HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n",
+            400,
+        ),
+        (&large, 431),
+    ] {
+        let mut connection = stage.connect();
+        connection.send(head.as_bytes()).unwrap();
+        let answer = connection.answer(true).unwrap();
+        assert_eq!(answer.status, status, "{head:?}");
+        let as_for_get = answer.header("Content-Length").unwrap();
+        assert!(as_for_get.parse::<usize>().unwrap() > 0, "{head:?}");
+        assert!(connection.is_closed(), "{head:?}");
+    }
+}
+
+#[test]
 fn a_head_is_bounded_in_size_and_in_headers() {
     let stage = stage();
     let large = format!(
@@ -204,10 +262,17 @@ fn a_query_is_refused_with_the_remedy_unless_the_service_lists_its_parameters() 
         request.starts_with("GET /metrics?collect%5B%5D=cpu&collect%5B%5D=a+b HTTP/1.1\r\n"),
         "{request}"
     );
+    let asked = filtered.connections();
+    let other = stage.connect().get("/filtered?other=1").unwrap();
+    assert_eq!(other.status, 400);
+    // In another encoding it would be another value on its way.
+    let latin = stage.connect().get("/filtered?collect[]=caf%E9").unwrap();
     assert_eq!(
-        stage.connect().get("/filtered?other=1").unwrap().status,
-        400
+        (latin.status, latin.header("Aegis-Reason")),
+        (400, Some("target"))
     );
+    assert!(latin.text().contains("UTF-8"), "{}", latin.text());
+    assert_eq!(filtered.connections(), asked);
 }
 
 #[test]

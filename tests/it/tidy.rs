@@ -206,10 +206,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
     ("record", "super::handshake::Presented"),
     ("respond", "super::route::{Afterwards, AnswerWith, Heads}"),
     ("respond", "super::upstream::Connected"),
-    (
-        "respond",
-        "super::super::route::{Afterwards, Asked, TIMEOUT_HEADER}",
-    ),
+    ("respond", "super::super::route::{Asked, TIMEOUT_HEADER}"),
     ("respond", "super::super::upstream::Connected"),
 ];
 

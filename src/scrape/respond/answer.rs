@@ -1,8 +1,8 @@
 //! One exchange with a service: a request written from nothing, and the rules of its answer.
 
+mod head;
 mod request_first;
-#[cfg(test)]
-mod tests;
+mod strict;
 
 use std::error::Error as _;
 use std::future::poll_fn;
@@ -15,17 +15,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection};
-use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
-    HeaderName, TRANSFER_ENCODING, USER_AGENT,
-};
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, USER_AGENT};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
 
-use super::super::route::{Afterwards, Asked, TIMEOUT_HEADER};
+use super::super::route::{Asked, TIMEOUT_HEADER};
 use super::super::upstream::Connected;
 use super::Framing;
 use crate::config::Limits;
 use crate::refusal::{Refusal, Refused};
+use head::AnswerHead;
 use request_first::RequestFirst;
 
 /// The request that a service sees. Nothing of the scraper's is in it but what stands here.
@@ -65,7 +64,7 @@ impl ServiceRequest<'_> {
 /// The connection is driven by whoever waits for it: no task of its own, and no pool, so that
 /// no answer can ever reach another scrape.
 pub(super) struct Answer {
-    head: Response<()>,
+    headers: HeaderMap,
     body: Incoming,
     framing: Framing,
     /// How the body ended, if that was found while small pieces were gathered.
@@ -83,7 +82,10 @@ impl Answer {
         let (mut sender, connection) = Builder::new()
             .read_buf_exact_size(Some(READ_BUFFER.max(limits.response_head)))
             .max_header_size(limits.response_head)
-            .handshake(RequestFirst::over(connected))
+            .handshake(TokioIo::new(RequestFirst::over(
+                connected,
+                limits.response_head,
+            )))
             .await
             .map_err(|error| refused(&error))?;
         let mut connection = Driven {
@@ -100,9 +102,9 @@ impl Answer {
             let detail = format_args!("status {}", head.status.as_u16());
             return Err(Refused::new(Refusal::Status, detail));
         }
-        let framing = framing(&head.headers)?;
+        let framing = head::framing(&head.headers)?;
         Ok(Self {
-            head: Response::from_parts(head, ()),
+            headers: head.headers,
             body,
             framing,
             ended: None,
@@ -112,22 +114,14 @@ impl Answer {
 
     /// Applies the rules of an answer's head.
     pub(super) fn check(&self, max_body: u64) -> Result<AnswerHead, Refused> {
-        let content_type = single(self.head.headers(), &CONTENT_TYPE)?;
-        let content_encoding = single(self.head.headers(), &CONTENT_ENCODING)?;
-        if let Some(content_type) = content_type.as_deref().filter(|text| !is_metrics(text)) {
-            return Err(Refused::new(Refusal::ContentType, content_type));
-        }
+        let head = AnswerHead::of(&self.headers, self.framing)?;
         if let Framing::Length(length) = self.framing
             && length > max_body
         {
             let detail = format_args!("{length} bytes, more than {max_body}");
             return Err(Refused::new(Refusal::TooLarge, detail));
         }
-        Ok(AnswerHead {
-            content_type,
-            content_encoding,
-            framing: self.framing,
-        })
+        Ok(head)
     }
 
     pub(super) fn framing(&self) -> Framing {
@@ -214,7 +208,7 @@ const READ_BUFFER: usize = 64 * 1024;
 
 /// A connection that makes progress while something is awaited from it.
 struct Driven {
-    connection: Pin<Box<Connection<RequestFirst, Empty<Bytes>>>>,
+    connection: Pin<Box<Connection<TokioIo<RequestFirst>, Empty<Bytes>>>>,
     over: bool,
 }
 
@@ -230,108 +224,21 @@ impl Driven {
     }
 }
 
-/// What of a service's head goes on to the scraper.
-#[derive(Debug)]
-pub(super) struct AnswerHead {
-    content_type: Option<String>,
-    content_encoding: Option<String>,
-    framing: Framing,
-}
-
-impl AnswerHead {
-    pub(super) fn written(&self, afterwards: Afterwards) -> String {
-        let mut head = String::from("HTTP/1.1 200 OK\r\n");
-        let named = [
-            ("Content-Type", &self.content_type),
-            ("Content-Encoding", &self.content_encoding),
-        ];
-        for (name, value) in named {
-            if let Some(value) = value {
-                head.push_str(&format!("{name}: {value}\r\n"));
-            }
-        }
-        match self.framing {
-            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
-            Framing::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
-        }
-        head.push_str(super::end_of_head(afterwards));
-        head
-    }
-}
-
-/// How the answer says where its body ends.
-///
-/// An answer that ends with the connection is refused: nothing tells a whole one from one
-/// whose service crashed. So is one that says it twice.
-fn framing(headers: &HeaderMap) -> Result<Framing, Refused> {
-    let malformed = |why| Err(Refused::new(Refusal::Malformed, why));
-    let lengths: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
-    let chunked = headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .map(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    match (lengths.as_slice(), chunked.collect::<Vec<_>>().as_slice()) {
-        ([], [true]) => Ok(Framing::Chunked),
-        ([length], []) => {
-            let length = length.to_str().ok().and_then(|text| text.parse().ok());
-            length.map_or_else(
-                || malformed("an unreadable Content-Length"),
-                |length| Ok(Framing::Length(length)),
-            )
-        }
-        ([], []) => {
-            malformed("neither Content-Length nor chunked, so that a cut-off would not show")
-        }
-        _ => malformed("an unclear length"),
-    }
-}
-
-/// The formats of metrics (Prometheus, OpenMetrics 1.0, protobuf).
-fn is_metrics(content_type: &str) -> bool {
-    const FORMATS: [&str; 3] = [
-        "text/plain",
-        "application/openmetrics-text",
-        "application/vnd.google.protobuf",
-    ];
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    FORMATS
-        .iter()
-        .any(|format| media_type.eq_ignore_ascii_case(format))
-}
-
-/// The value of a header that may stand once, printable and bounded.
-fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refused> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    match (value.to_str(), values.next()) {
-        (Ok(text), None) if text.len() <= LONGEST_VALUE && !text.contains('\t') => {
-            Ok(Some(text.to_owned()))
-        }
-        _ => Err(Refused::new(
-            Refusal::Malformed,
-            format_args!("an unusable {name}"),
-        )),
-    }
-}
-
-const LONGEST_VALUE: usize = 512;
-
 /// Which refusal a failed exchange is.
 fn refused(error: &hyper::Error) -> Refused {
-    let system = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>());
-    let refusal = match system.map(io::Error::kind) {
-        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Refusal::Malformed,
-        Some(_) => Refusal::HungUp,
-        None if error.is_parse_too_large() => Refusal::TooLarge,
-        None if error.is_parse() => Refusal::Malformed,
-        None => Refusal::HungUp,
-    };
-    match system {
-        Some(system) => Refused::new(refusal, system),
-        None => Refused::new(refusal, error),
+    let source = error.source();
+    let system = source.and_then(|source| source.downcast_ref::<io::Error>());
+    match system.map(io::Error::kind) {
+        // The rules of [`strict::Strict`], and of hyper's reader of chunks.
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
+            Refused::new(Refusal::Malformed, source.unwrap_or(error))
+        }
+        Some(io::ErrorKind::FileTooLarge) => {
+            Refused::new(Refusal::TooLarge, source.unwrap_or(error))
+        }
+        Some(_) => Refused::new(Refusal::HungUp, source.unwrap_or(error)),
+        None if error.is_parse_too_large() => Refused::new(Refusal::TooLarge, error),
+        None if error.is_parse() => Refused::new(Refusal::Malformed, error),
+        None => Refused::new(Refusal::HungUp, error),
     }
 }

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 
+use super::AnswerWith;
 use crate::config::Limits;
 use crate::deadline;
 use crate::refusal::{Refusal, Refused};
@@ -70,6 +71,11 @@ impl Heads {
 }
 
 impl Heads {
+    /// What to answer a head with that was refused before it was whole.
+    pub(in crate::scrape) fn answer_to_unread(&self) -> AnswerWith {
+        AnswerWith::to_unread(&self.read)
+    }
+
     /// Whether a part of another head has come already.
     pub(in crate::scrape) fn has_begun(&self) -> bool {
         !self.read.is_empty()

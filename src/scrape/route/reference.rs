@@ -65,6 +65,8 @@ const HEADERS: &[&str] = &[
     "Host: a\r\n",
     "Host:a\r\n",
     "host: \r\n",
+    "Host: a, b\r\n",
+    "Host: [::1]:9443\r\n",
     "Host : a\r\n",
     "Content-Length: 0\r\n",
     "Content-Length: 5\r\n",

@@ -174,6 +174,10 @@ fn a_head_that_two_parsers_could_read_in_two_ways_is_refused() {
     const REFUSED: &[&str] = &[
         "GET /node HTTP/1.1\r\n\r\n",
         "GET /node HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET /node HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        "GET /node HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET /node HTTP/1.1\r\nHost: http://a/\r\n\r\n",
+        "GET /node HTTP/1.1\r\nHost: \r\n\r\n",
         "GET /node HTTP/1.0\r\nHost: a\r\n\r\n",
         "GET /node HTTP/2.0\r\nHost: a\r\n\r\n",
         "GET /node\r\nHost: a\r\n\r\n",
@@ -261,7 +265,9 @@ fn the_scraper_says_when_it_closes() {
 #[test]
 fn a_query_passes_only_with_parameters_that_the_service_lists() {
     let mut service = Service::unnamed(&Limits::default());
-    let ask = |service: &Service, query| target_for(service, query);
+    let ask = |service: &Service, query: Option<&str>| {
+        target_for(service, query).map_err(|no| no.refusal)
+    };
     assert_eq!(ask(&service, None), Ok("/metrics".to_owned()));
     assert_eq!(ask(&service, Some("a=1")), Err(Refusal::Query));
     assert_eq!(ask(&service, Some("")), Err(Refusal::Query));
@@ -281,6 +287,23 @@ fn a_query_passes_only_with_parameters_that_the_service_lists() {
     ] {
         assert_eq!(ask(&service, Some(query)), Err(Refusal::Query), "{query:?}");
     }
+    for value in [
+        "%FF",
+        "a%C3",
+        "%C0%AF",
+        "%ED%A0%80",
+        "a&collect[]=%80",
+        "%zz",
+        "%",
+        "a%C",
+        "%%41",
+        "%\u{f6}",
+    ] {
+        let query = format!("collect[]={value}");
+        assert_eq!(ask(&service, Some(&query)), Err(Refusal::Query), "{query}");
+    }
+    let written = Ok("/metrics?collect%5B%5D=%C3%B6%25".to_owned());
+    assert_eq!(ask(&service, Some("collect[]=%c3%B6%25")), written);
     let hostile = ask(&service, Some("collect[]=a\r\nX:y HTTP/1.1")).unwrap();
     assert!(
         hostile.bytes().all(|byte| byte.is_ascii_graphic()),
@@ -314,9 +337,9 @@ proptest! {
                 let passed: Vec<_> = form_urlencoded::parse(passed.as_bytes()).into_owned().collect();
                 prop_assert_eq!(passed, pairs);
             }
-            Err(refusal) => {
-                prop_assert_eq!(refusal, Refusal::Query);
-                prop_assert!(pairs.iter().any(|(name, _)| name != "collect[]"));
+            Err(refused) => {
+                prop_assert_eq!(refused.refusal, Refusal::Query);
+                prop_assert!(pairs.iter().any(|(name, value)| name != "collect[]" || value.contains(char::REPLACEMENT_CHARACTER)));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A connection with a service on which nothing is read before the request is written.
+//! A connection with a service on which nothing is read before the request is written, and no
+//! byte that is refused.
 //!
 //! Some services, such as a shell script behind a socket, answer at once and hang up. hyper
 //! takes bytes that come before its request for a broken connection, and a request that
@@ -9,19 +10,20 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connected;
+use super::strict::Strict;
 
-/// A stream that reads only once something was written to it.
+/// A stream that reads only once something was written to it, and only what is well-formed.
 #[derive(Debug)]
 pub(super) struct RequestFirst {
-    stream: TokioIo<Connected>,
+    stream: Connected,
     asked: Asked,
+    answer: Strict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,36 +33,51 @@ enum Asked {
 }
 
 impl RequestFirst {
-    pub(super) fn over(stream: Connected) -> Self {
+    pub(super) fn over(stream: Connected, max_head: usize) -> Self {
         Self {
-            stream: TokioIo::new(stream),
+            stream,
             asked: Asked::No,
+            answer: Strict::new(max_head),
         }
     }
 }
 
-impl Read for RequestFirst {
+impl AsyncRead for RequestFirst {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.asked {
-            Asked::Yes => Pin::new(&mut self.stream).poll_read(cx, buffer),
+        if self.asked == Asked::No {
             // The first write wakes the task again.
-            Asked::No => Poll::Pending,
+            return Poll::Pending;
+        }
+        if let Some(refused) = self.answer.refused() {
+            return Poll::Ready(Err(refused));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let good = self.answer.follow(read);
+        // What came before the fault goes on first: nothing read would mean the end.
+        match self.answer.refused().filter(|_| good == 0) {
+            Some(refused) => Poll::Ready(Err(refused)),
+            None => {
+                buffer.set_filled(before + good);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
 
-impl Write for RequestFirst {
+impl AsyncWrite for RequestFirst {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let at_once = match self.asked {
-            Asked::No => self.stream.inner().send_now(bytes),
+            Asked::No => self.stream.send_now(bytes),
             Asked::Yes => Err(Errno::AGAIN),
         };
         let written = match at_once {

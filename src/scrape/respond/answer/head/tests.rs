@@ -23,6 +23,7 @@ proptest! {
         let one = single(&headers, &CONTENT_TYPE);
         match (headers.len(), one) {
             (0, one) => prop_assert_eq!(one.unwrap(), None),
+            (1, Ok(None)) => prop_assert!(headers[CONTENT_TYPE].is_empty()),
             (1, Ok(Some(text))) => prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~'))),
             (count, one) => {
                 let value = headers.get(CONTENT_TYPE).unwrap().as_bytes();
@@ -33,7 +34,7 @@ proptest! {
         }
         headers.clear();
         headers.insert(CONTENT_TYPE, "x".repeat(long).parse().unwrap());
-        prop_assert_eq!(single(&headers, &CONTENT_TYPE).is_ok(), long <= LONGEST_VALUE);
+        prop_assert_eq!(single(&headers, &CONTENT_TYPE).is_ok(), long <= MAX_VALUE);
     }
 
     #[test]
@@ -61,17 +62,16 @@ proptest! {
 
     #[test]
     fn a_head_that_is_written_says_what_was_checked(
-        content_type in prop::option::of("[ -~]{0,20}"),
+        content_type in "[!-~]{1,20}",
         length in prop::option::of(any::<u64>()),
     ) {
-        let content_type = content_type.map(|text| text.trim().to_owned());
         let head = AnswerHead {
             content_type: content_type.clone(),
             content_encoding: None,
             framing: length.map_or(Framing::Chunked, Framing::Length),
         };
         let written = head.written(Afterwards::Close);
-        let mut headers = [httparse::EMPTY_HEADER; 4];
+        let mut headers = [httparse::EMPTY_HEADER; 6];
         let mut read = httparse::Response::new(&mut headers);
         prop_assert_eq!(read.parse(written.as_bytes()), Ok(httparse::Status::Complete(written.len())));
         prop_assert_eq!((read.code, read.version), (Some(200), Some(1)));
@@ -79,29 +79,11 @@ proptest! {
             let header = read.headers.iter().find(|header| header.name == name);
             header.map(|header| String::from_utf8_lossy(header.value).into_owned())
         };
-        prop_assert_eq!(value("Content-Type"), content_type);
+        prop_assert_eq!(value("Content-Type"), Some(content_type));
+        prop_assert_eq!(value("X-Content-Type-Options"), Some("nosniff".to_owned()));
+        prop_assert_eq!(value("Content-Security-Policy"), Some("sandbox; default-src 'none'".to_owned()));
         prop_assert_eq!(value("Content-Length"), length.map(|length| length.to_string()));
         prop_assert_eq!(value("Transfer-Encoding").is_some(), length.is_none());
         prop_assert_eq!(value("Connection"), Some("close".to_owned()));
-    }
-}
-
-#[test]
-fn only_formats_of_metrics_pass() {
-    const CASES: &[(&str, bool)] = &[
-        ("text/plain", true),
-        ("text/plain; version=0.0.4", true),
-        (" Text/Plain ;charset=utf-8", true),
-        ("application/openmetrics-text; version=1.0.0", true),
-        ("application/vnd.google.protobuf", true),
-        ("text/html", false),
-        ("text/plainer", false),
-        ("text", false),
-        ("", false),
-        (";text/plain", false),
-        ("text/html, text/plain", false),
-    ];
-    for (content_type, expected) in CASES {
-        assert_eq!(is_metrics(content_type), *expected, "{content_type:?}");
     }
 }
