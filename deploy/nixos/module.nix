@@ -227,6 +227,7 @@ in
         PrivateMounts = true;
         DevicePolicy = "closed";
         DeviceAllow = "";
+        InaccessiblePaths = [ "-/run/dbus" "-/run/systemd/resolve" "-/run/avahi-daemon" ];
         SystemCallArchitectures = "native";
         SystemCallFilter = [
           "@system-service"
