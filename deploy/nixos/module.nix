@@ -198,7 +198,7 @@ in
 
         LimitNOFILE = 16384;
         LimitCORE = 0;
-        MemoryMax = "128M";
+        MemoryMax = "384M";
         TasksMax = 16;
 
         NoNewPrivileges = true;

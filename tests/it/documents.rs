@@ -228,7 +228,12 @@ fn every_test_of_hostile_peers_stands_in_the_security_model() {
         .into_iter()
         .flat_map(|(_, shown)| shown)
         .collect();
-    for file in ["hostile_bodies", "hostile_scrapers", "hostile_system"] {
+    for file in [
+        "hostile_bodies",
+        "hostile_scrapers",
+        "hostile_system",
+        "hostile_memory",
+    ] {
         let text = document(&format!("tests/it/{file}.rs"));
         for test in text.split("#[test]\nfn ").skip(1) {
             let test = format!("{file}::{}", test.split('(').next().unwrap());

@@ -22,6 +22,7 @@ mod hostile_scrapers;
 mod hostile_services;
 mod hostile_bodies;
 mod hostile_system;
+mod hostile_memory;
 
 mod discovery;
 mod own_metrics;
