@@ -252,7 +252,8 @@ fn a_fault_of_a_variable_is_said_by_the_name_of_the_variable() {
         .output();
     let said = String::from_utf8(unread.unwrap().stderr).unwrap();
     assert!(
-        said.starts_with("aegis: AEGIS_CONFIG: absent.toml cannot be read: "),
+        said.starts_with("aegis: AEGIS_CONFIG: /")
+            && said.contains("/absent.toml cannot be read: "),
         "{said}"
     );
 }
