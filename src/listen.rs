@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::sleep;
@@ -71,6 +72,7 @@ impl Listeners {
         });
         let faults: Vec<Fault> = faults.collect();
         if faults.is_empty() {
+            bound.iter().for_each(bound_queues);
             Ok(Self { bound, next: 0 })
         } else {
             Err(faults)
@@ -206,6 +208,25 @@ fn bind(address: SocketAddr, beside_ipv4: bool) -> io::Result<TcpListener> {
     }
     socket.listen(BACKLOG)
 }
+
+/// Bounds what the kernel holds for each connection that a socket will accept. It counts as aegis's
+/// memory (cgroup v2), and would be some megabytes for each (`net.ipv4.tcp_rmem` and `tcp_wmem`).
+fn bound_queues(listener: &TcpListener) {
+    let received = sockopt::set_socket_recv_buffer_size(listener, RECEIVED / 2);
+    let unsent = SockRef::from(listener).set_tcp_notsent_lowat(UNSENT);
+    let failed = [received.err().map(io::Error::from), unsent.err()];
+    for error in failed.into_iter().flatten() {
+        warn!(%error, "the kernel's queues of connections cannot be bounded");
+    }
+}
+
+/// Bytes that have come and were not read: several requests, or a handshake. The kernel takes twice
+/// what it is told, for what it needs itself (socket(7)).
+const RECEIVED: usize = 64 * 1024;
+
+/// Bytes that were written and not sent yet: what a scraper reads slowly stays with its service. How
+/// many are on their way is not limited by that.
+const UNSENT: u32 = 64 * 1024;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;

@@ -23,7 +23,7 @@ use crate::log;
 use crate::metrics::Stands;
 use crate::reload::Reloader;
 use crate::sandbox::{self, Paths, Wall, Walls};
-use crate::scrape::Handshake;
+use crate::scrape::{Handshake, work_in_descriptors};
 use crate::systemd::{Inherited, Supervisor};
 use crate::workers::{self, Finished, Workers};
 
@@ -35,6 +35,7 @@ pub fn serve(overrides: &Overrides) -> Result<(), Ended> {
     // First of all: nothing has opened a descriptor yet.
     let inherited = Inherited::take().map_err(|fault| Ended::Configuration(vec![fault]))?;
     keep_what_scrapes_need();
+    let overrides = &overrides.clone().absolute();
     let config = load(overrides).map_err(Ended::Configuration)?;
     log::start(&config.log);
     tokio::runtime::Builder::new_current_thread()
@@ -105,6 +106,7 @@ async fn serve_config(
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let services = gate.upstream.present();
     let endpoint = Arc::new(Endpoint::new(gate, addresses, reloads));
+    work_in_descriptors().map_err(Ended::System)?;
     let start = || Workers::start(&listeners, &endpoint, &mut supervisor);
     let sealed = sandbox::seal(sandbox, &paths, start).map_err(Ended::System)?;
     let (sealed, walls, mut workers) = sealed;

@@ -40,6 +40,7 @@ use record::Scraped;
 pub use rehearsal::{Ended, Rehearsal};
 use respond::{Failed, Reveal, Scraper, ServiceRequest};
 use route::{Afterwards, AnswerWith, Asked, Heads, NextHead, Wanted};
+pub(crate) use upstream::work_in_descriptors;
 pub use upstream::{NotForgotten, Offered, Upstream};
 
 /// Serves one admitted connection: a handshake, then one request after the other, each judged

@@ -74,7 +74,7 @@ pub(crate) fn can_refuse_descriptors() -> io::Result<()> {
 struct PassRights;
 
 /// Of include/uapi/asm-generic/socket.h; the libc crate does not have it yet.
-const SO_PASSRIGHTS: libc::c_int = 83;
+pub(crate) const SO_PASSRIGHTS: libc::c_int = 83;
 
 nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool);
 

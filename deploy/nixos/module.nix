@@ -198,7 +198,7 @@ in
 
         LimitNOFILE = 16384;
         LimitCORE = 0;
-        MemoryMax = "128M";
+        MemoryMax = "384M";
         TasksMax = 16;
 
         NoNewPrivileges = true;
@@ -227,6 +227,7 @@ in
         PrivateMounts = true;
         DevicePolicy = "closed";
         DeviceAllow = "";
+        InaccessiblePaths = [ "-/run/dbus" "-/run/systemd/resolve" "-/run/avahi-daemon" ];
         SystemCallArchitectures = "native";
         SystemCallFilter = [
           "@system-service"

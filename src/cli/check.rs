@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
 use crate::admin;
-use crate::config::{Config, Fault, Sandbox};
+use crate::config::{Config, Fault, Overrides, Sandbox};
 use crate::origin::Origin;
 use crate::run::{self, Ended};
 use crate::sandbox::{self, Paths};
@@ -69,7 +69,8 @@ impl Check {
 
 impl Report {
     fn of(flags: Flags) -> Self {
-        let overrides = flags.into();
+        // As serve names them.
+        let overrides = Overrides::from(flags).absolute();
         let mut config = match run::load(&overrides) {
             Ok(config) => config,
             Err(faults) => return Self::failed(faults),

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -52,20 +52,36 @@ impl Health {
     }
 }
 
-/// Asks, and reads the answer to its end.
+/// Asks, and reads the answer to its end. Root may ask, and what answers is in the hands of aegis's
+/// user: it has one deadline, and no control character of it reaches a terminal.
 fn ask(socket: &Path, view: View) -> io::Result<String> {
+    let deadline = Instant::now() + PATIENCE;
     let mut stream = admin::connect(socket)?;
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let path = view.path();
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )?;
-    let mut answer = String::new();
-    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut answer = Vec::new();
+    let mut bytes = [0; 512];
+    while answer.len() < LONGEST_ANSWER {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut bytes)? {
+            0 => break,
+            count => answer.extend(bytes.iter().take(count)),
+        }
+    }
+    let is_plain = |character: &char| !character.is_control() || matches!(character, '\r' | '\n');
+    Ok(String::from_utf8_lossy(&answer)
+        .chars()
+        .filter(is_plain)
+        .collect())
 }
 
 fn said(answer: &str) -> ExitCode {
@@ -85,4 +101,4 @@ fn unwell(problem: &str) -> ExitCode {
 
 /// Shorter than the patience of whoever runs the probe.
 const PATIENCE: Duration = Duration::from_secs(2);
-const LONGEST_ANSWER: u64 = 4096;
+const LONGEST_ANSWER: usize = 4096;

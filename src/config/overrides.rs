@@ -1,7 +1,7 @@
 //! What the command line and the environment say, over what the file says.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 
 use super::fault::Fault;
 use super::section::{Section, Value};
@@ -39,6 +39,29 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// The same with absolute paths: serve leaves the working directory that they are relative to.
+    /// Where that cannot be told, they stay as they are.
+    #[must_use]
+    pub(crate) fn absolute(self) -> Self {
+        let absolute = |path: String| match path::absolute(&path).map(PathBuf::into_os_string) {
+            Ok(absolute) => absolute.into_string().unwrap_or(path),
+            // It is empty, for one; that is said with all other faults.
+            Err(_) => path,
+        };
+        Self {
+            config: self
+                .config
+                .map(|path| path::absolute(&path).unwrap_or(path)),
+            socket_dir: self.socket_dir.map(absolute),
+            tls_cert: self.tls_cert.map(absolute),
+            tls_key: self.tls_key.map(absolute),
+            client_ca: self.client_ca.map(absolute),
+            client_crl: self.client_crl.into_iter().map(absolute).collect(),
+            admin_socket: self.admin_socket.map(absolute),
+            ..self
+        }
+    }
+
     pub(super) fn lay_over(
         &self,
         written: &mut Section,

@@ -1,21 +1,30 @@
 //! The standard metrics of a process, read when they are asked for.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek as _};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use procfs::process::{self, LimitValue};
+use procfs::FromRead as _;
+use procfs::process::Stat;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+use rustix::process::{Resource, getrlimit};
 
 /// Reads `/proc/self` at each scrape; what cannot be read is left out.
 ///
-/// The names and meanings are those that Prometheus's client libraries share.
+/// The files are opened at the start, so that the sandbox need not leave `/proc` open. The names
+/// and meanings are those that Prometheus's client libraries share.
 #[derive(Debug)]
 pub(super) struct Process {
     started: SystemTime,
+    stat: Option<Mutex<File>>,
+    descriptors: Option<Mutex<Dir>>,
     /// Of the kernel, which a confined process of no privilege can no longer ask.
     ticks_per_second: u64,
     page_size: u64,
@@ -25,10 +34,44 @@ impl Process {
     pub(super) fn started_now() -> Self {
         Self {
             started: SystemTime::now(),
+            stat: File::open("/proc/self/stat").ok().map(Mutex::new),
+            descriptors: open_descriptors().ok().map(Mutex::new),
             ticks_per_second: procfs::ticks_per_second(),
             page_size: procfs::page_size(),
         }
     }
+}
+
+impl Process {
+    fn stat(&self) -> Option<Stat> {
+        let mut file = held(self.stat.as_ref()?);
+        file.rewind().ok()?;
+        Stat::from_read(&*file).ok()
+    }
+
+    /// How many descriptors are open.
+    fn descriptors(&self) -> Option<usize> {
+        let mut directory = held(self.descriptors.as_ref()?);
+        directory.rewind();
+        let entries = directory.by_ref().filter_map(Result::ok);
+        let is_descriptor = |name: &[u8]| !name.starts_with(b".");
+        let open = entries.filter(|entry| is_descriptor(entry.file_name().to_bytes()));
+        Some(open.count())
+    }
+}
+
+fn held<T>(file: &Mutex<T>) -> MutexGuard<'_, T> {
+    file.lock().unwrap_or_else(|held| held.into_inner())
+}
+
+fn open_descriptors() -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Dir::new(openat(
+        CWD,
+        "/proc/self/fd",
+        flags,
+        Mode::empty(),
+    )?)?)
 }
 
 impl Collector for Process {
@@ -41,10 +84,7 @@ impl Collector for Process {
             help,
             started.as_secs_f64(),
         )?;
-        let Ok(this) = process::Process::myself() else {
-            return Ok(());
-        };
-        if let Ok(stat) = this.stat() {
+        if let Some(stat) = self.stat() {
             let ticks = self.ticks_per_second as f64;
             let cpu = stat.utime.saturating_add(stat.stime) as f64 / ticks;
             let counter = ConstCounter::new(cpu);
@@ -63,7 +103,7 @@ impl Collector for Process {
                 stat.vsize as f64,
             )?;
         }
-        if let Ok(open) = this.fd_count() {
+        if let Some(open) = self.descriptors() {
             gauge(
                 &mut encoder,
                 "open_fds",
@@ -71,19 +111,13 @@ impl Collector for Process {
                 open as f64,
             )?;
         }
-        if let Ok(limits) = this.limits() {
-            let most = match limits.max_open_files.soft_limit {
-                LimitValue::Value(most) => most as f64,
-                LimitValue::Unlimited => f64::INFINITY,
-            };
-            gauge(
-                &mut encoder,
-                "max_fds",
-                "The most file descriptors that may be open.",
-                most,
-            )?;
-        }
-        Ok(())
+        let most = getrlimit(Resource::Nofile).current;
+        gauge(
+            &mut encoder,
+            "max_fds",
+            "The most file descriptors that may be open.",
+            most.map_or(f64::INFINITY, |most| most as f64),
+        )
     }
 }
 

@@ -11,6 +11,9 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
+use rustix::process::{Pid, Resource, getrlimit, prlimit};
+
 use super::{Paths, Sealed, Wall, Walls, seal};
 use crate::config::Sandbox;
 
@@ -51,12 +54,16 @@ pub(crate) fn attempts(
     let name = format!("aegis-sandbox-{}", std::process::id());
     let abstract_socket = SocketAddr::from_abstract_name(name)?;
     let _listener = UnixListener::bind_addr(&abstract_socket)?;
-    let outside = Outside {
-        program: std::env::current_exe()?,
-        writable: writable.to_owned(),
-        abstract_socket,
+    let outside = || -> io::Result<Outside> {
+        Ok(Outside {
+            program: std::env::current_exe()?,
+            writable: writable.to_owned(),
+            abstract_socket: abstract_socket.clone(),
+            tcp: Tcp::open(),
+        })
     };
-    let (sealed, walls, second) = seal(sandbox, paths, || Second::start(outside.clone()))?;
+    let (outside, of_second) = (outside()?, outside()?);
+    let (sealed, walls, second) = seal(sandbox, paths, || Second::start(of_second))?;
     let first = outside.reach_for(&walls);
     let second = second.attempts(&sealed, &walls)?;
     // Of the two, that which is not as it must be.
@@ -70,16 +77,54 @@ pub(crate) fn attempts(
 }
 
 /// What lies outside of the sandbox.
-#[derive(Clone)]
 struct Outside {
     program: PathBuf,
     writable: PathBuf,
     abstract_socket: SocketAddr,
+    tcp: io::Result<Tcp>,
 }
+
+/// What a sandbox finds open, and somebody to reach.
+struct Tcp {
+    listening: TcpListener,
+    elsewhere: TcpListener,
+}
+
+impl Tcp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "serve has such sockets when it is sealed"
+    )]
+    fn open() -> io::Result<Self> {
+        Ok(Self {
+            listening: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            elsewhere: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        })
+    }
+
+    /// Has the socket that listens do so no more, and connects it elsewhere.
+    fn connect(&self) -> io::Result<()> {
+        shutdown(&self.listening, Shutdown::Both)?;
+        #[expect(clippy::disallowed_methods, reason = "it must be denied")]
+        rustix::net::connect(&self.listening, &self.elsewhere.local_addr()?)?;
+        Ok(())
+    }
+
+    /// The same by the first bytes.
+    fn send(&self) -> io::Result<()> {
+        let elsewhere = self.elsewhere.local_addr()?;
+        sendto(&self.listening, b"GET", FAST_OPEN, &elsewhere)?;
+        Ok(())
+    }
+}
+
+/// `MSG_FASTOPEN` of Linux.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
 
 impl Outside {
     fn reach_for(&self, walls: &Walls) -> Vec<Attempt> {
         let mut attempts = on_networks(walls);
+        attempts.extend(self.on_open_sockets(walls));
         attempts.extend(on_files(walls, &self.program, &self.writable));
         attempts.push(walls.tried(
             "connect to an abstract Unix socket",
@@ -97,8 +142,34 @@ impl Outside {
             &[Wall::Calls],
             thread::Builder::new().spawn(|| {}).map(drop),
         ));
+        attempts.push(walls.tried(
+            "change a limit of a process by its number",
+            &[Wall::Calls],
+            change_limit(),
+        ));
         attempts
     }
+
+    fn on_open_sockets(&self, walls: &Walls) -> Vec<Attempt> {
+        let (connected, sent, denying): (_, _, &[_]) = match &self.tcp {
+            Ok(tcp) => (tcp.connect(), tcp.send(), &[Wall::Calls, Wall::Tcp]),
+            // No socket of TCP is allowed here, so that serve has none either.
+            Err(error) => (Err(error.kind().into()), Err(error.kind().into()), &[]),
+        };
+        let calls = denying.get(..1).unwrap_or_default();
+        vec![
+            walls.tried("connect a TCP socket that is there", denying, connected),
+            walls.tried("send by it to an address (TCP Fast Open)", calls, sent),
+        ]
+    }
+}
+
+/// Of this process, by its number: nothing is changed if that is possible.
+fn change_limit() -> io::Result<()> {
+    let process = i32::try_from(std::process::id()).unwrap_or_default();
+    let limit = getrlimit(Resource::Core);
+    prlimit(Pid::from_raw(process), Resource::Core, limit)?;
+    Ok(())
 }
 
 /// A thread like those that serve: it waits until the process is sealed.
@@ -181,6 +252,11 @@ fn on_files(walls: &Walls, program: &Path, writable: &Path) -> Vec<Attempt> {
             "read a file that the configuration does not name",
             &[Wall::Files],
             File::open(program).map(drop),
+        ),
+        walls.tried(
+            "read which connections the host has",
+            &[Wall::Files],
+            File::open("/proc/self/net/tcp").map(drop),
         ),
         walls.tried(
             "list a directory that the configuration does not name",

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule,
 };
+
+use crate::unix_socket::SO_PASSRIGHTS;
 
 /// Installs the filter, which nothing can take off again.
 pub(super) fn confine() -> Result<(), String> {
@@ -19,64 +21,146 @@ pub(super) fn confine() -> Result<(), String> {
 }
 
 fn program() -> Result<BpfProgram, seccompiler::Error> {
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    // The one way to a network: a service's socket.
-    let unix = is(0, libc::AF_UNIX)?;
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![unix])?]);
-    // No memory becomes code.
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        let not_code = SeccompCondition::new(
-            2,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs())),
-            0,
-        )?;
-        rules.insert(call, vec![SeccompRule::new(vec![not_code])?]);
-    }
-    // Non-blocking sockets; nothing that types into a terminal.
-    let ioctls = [libc::FIONBIO, libc::FIONREAD, libc::TCGETS];
-    let ioctls = ioctls.map(|request| {
-        let request = i32::try_from(request).unwrap_or_default();
-        SeccompRule::new(vec![is(1, request)?])
-    });
-    let ioctls = ioctls.into_iter().collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_ioctl, ioctls);
+    let whole = ALLOWED.iter().map(|call| (*call, Vec::new()));
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = whole.collect();
+    rules.extend(on_sockets()?);
+    rules.extend(on_the_process()?);
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?;
     Ok(filter.try_into()?)
 }
 
-fn is(argument: u8, value: i32) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(
-        argument,
+type Rules = Vec<(c_long, Vec<SeccompRule>)>;
+
+/// The one way out is to connect a new stream socket to a path. The sockets that are there already
+/// are more than that: one that listens or was accepted can be closed and then connected elsewhere,
+/// in whatever network namespace it was made. So no call may carry the address of a network.
+fn on_sockets() -> Result<Rules, BackendError> {
+    let unix = is(0, libc::AF_UNIX)?;
+    // Without the flags of socket(2), which stand in the same argument.
+    let stream = masked(1, SOCKET_TYPE, libc::SOCK_STREAM)?;
+    let default_protocol = is(2, 0)?;
+    // A filter cannot see the address itself, only how long it is.
+    let short = SeccompCondition::new(
+        2,
         SeccompCmpArgLen::Dword,
-        SeccompCmpOp::Eq,
-        u64::from(value.unsigned_abs()),
-    )
+        SeccompCmpOp::Lt,
+        SHORTEST_NETWORK_ADDRESS,
+    )?;
+    // TCP Fast Open (MSG_FASTOPEN) connects by the first bytes that are sent.
+    let plain = masked(3, !libc::MSG_NOSIGNAL, 0)?;
+    let no_address = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    Ok(vec![
+        (
+            libc::SYS_socket,
+            vec![SeccompRule::new(vec![unix, stream, default_protocol])?],
+        ),
+        (libc::SYS_connect, vec![SeccompRule::new(vec![short])?]),
+        (
+            libc::SYS_sendto,
+            vec![SeccompRule::new(vec![plain, no_address])?],
+        ),
+        (libc::SYS_setsockopt, options(SET)?),
+        (libc::SYS_getsockopt, options(READ)?),
+    ])
 }
+
+fn on_the_process() -> Result<Rules, BackendError> {
+    // No memory becomes code.
+    let not_code = || masked(2, libc::PROT_EXEC, 0);
+    // Non-blocking sockets; nothing that types into a terminal.
+    let ioctls = [libc::FIONBIO, libc::FIONREAD, libc::TCGETS];
+    let ioctls = ioctls.map(|request| i32::try_from(request).unwrap_or_default());
+    // Not F_SETOWN and F_SETSIG, which signal another process.
+    let fcntls = [
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+        libc::F_SETFL,
+    ];
+    let this_process = i32::try_from(std::process::id()).unwrap_or_default();
+    Ok(vec![
+        (libc::SYS_mmap, vec![SeccompRule::new(vec![not_code()?])?]),
+        (
+            libc::SYS_mprotect,
+            vec![SeccompRule::new(vec![not_code()?])?],
+        ),
+        (libc::SYS_ioctl, any_of(1, &ioctls)?),
+        (libc::SYS_fcntl, any_of(1, &fcntls)?),
+        // 0 is the process itself.
+        (libc::SYS_prlimit64, any_of(0, &[0])?),
+        (libc::SYS_sched_getaffinity, any_of(0, &[0])?),
+        (libc::SYS_tgkill, any_of(0, &[this_process])?),
+    ])
+}
+
+/// Where an argument has one of these values.
+fn any_of(argument: u8, values: &[i32]) -> Result<Vec<SeccompRule>, BackendError> {
+    let rules = values
+        .iter()
+        .map(|value| SeccompRule::new(vec![is(argument, *value)?]));
+    rules.collect()
+}
+
+/// Where a socket's option is one of these, by level and name.
+fn options(options: &[(i32, i32)]) -> Result<Vec<SeccompRule>, BackendError> {
+    let rules = options.iter();
+    let rules = rules.map(|(level, name)| SeccompRule::new(vec![is(1, *level)?, is(2, *name)?]));
+    rules.collect()
+}
+
+fn is(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
+    masked(argument, -1, value)
+}
+
+/// Where the bits of `mask` in an argument are those of a value.
+fn masked(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition, BackendError> {
+    let (mask, value) = (
+        u64::from(mask.cast_unsigned()),
+        u64::from(value.cast_unsigned()),
+    );
+    let masked = SeccompCmpOp::MaskedEq(mask);
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, masked, value)
+}
+
+/// `SOCK_TYPE_MASK` of Linux.
+const SOCKET_TYPE: i32 = 0xf;
+
+/// That of IPv4 (`struct sockaddr_in`); no protocol that leads out of the host takes less. The
+/// path of a descriptor in the directory of descriptors (`9999`) has room in it.
+const SHORTEST_NETWORK_ADDRESS: u64 = 16;
+
+/// Options that serving sets. Not among them: TCP_FASTOPEN_CONNECT, TCP_REPAIR, SO_BINDTODEVICE.
+const SET: &[(i32, i32)] = &[
+    (libc::SOL_SOCKET, libc::SO_LINGER),
+    (libc::SOL_SOCKET, SO_PASSRIGHTS),
+    // Where there is no SO_PASSRIGHTS.
+    (libc::SOL_SOCKET, libc::SO_OOBINLINE),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+];
+
+/// Options that serving reads.
+const READ: &[(i32, i32)] = &[
+    (libc::SOL_SOCKET, libc::SO_ERROR),
+    (libc::SOL_SOCKET, libc::SO_PEERCRED),
+];
 
 /// What serving, reloading and ending take.
 const ALLOWED: &[c_long] = &[
     // Connections and bytes.
     libc::SYS_accept4,
-    libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    libc::SYS_fcntl,
     libc::SYS_dup,
     // Waiting.
     libc::SYS_epoll_ctl,
@@ -116,13 +200,10 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getgid,
     libc::SYS_getegid,
     libc::SYS_getrandom,
-    libc::SYS_prlimit64,
-    libc::SYS_sched_getaffinity,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
     libc::SYS_rseq,
     libc::SYS_uname,
     libc::SYS_exit,

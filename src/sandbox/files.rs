@@ -25,8 +25,6 @@ impl Paths {
     pub(crate) fn of(config: &Config, file: &Path) -> Self {
         let files = config.tls.files().chain([file]);
         let mut read: Vec<PathBuf> = files.flat_map(folders).collect();
-        // Aegis's own processor time and memory, and its descriptors, by which it connects.
-        read.push(PathBuf::from("/proc/self"));
         // The users that `owner` may name after a reload.
         read.extend(["/etc/passwd", "/etc/nsswitch.conf"].map(PathBuf::from));
         // Whoever makes a directory of sockets anew makes another; a rule for the one above it

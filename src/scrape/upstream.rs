@@ -275,7 +275,7 @@ pub(super) type Connected = PeerStream<Turn>;
 
 /// Connects to what a descriptor refers to.
 async fn dial(socket: &OwnedFd, deadline: Instant) -> Result<(UnixStream, Passing), Refused> {
-    let through = format!("{DESCRIPTORS}/{}", socket.as_raw_fd());
+    let through = by_descriptor(socket);
     let mut pause = SHORTEST_PAUSE;
     loop {
         match connect_now(&through) {
@@ -308,6 +308,26 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// The process's own descriptors as paths; connecting to one connects to what it refers to,
 /// whatever has its name by now. It also lifts the 108 bytes of `sun_path` (unix(7)).
 const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// Whether that is the working directory.
+static WORKS_IN_DESCRIPTORS: AtomicBool = AtomicBool::new(false);
+
+/// Makes it the working directory, for good: the paths of descriptors are then shorter than any
+/// address of a network, and the sandbox can refuse to connect by what is longer.
+pub(crate) fn work_in_descriptors() -> io::Result<()> {
+    rustix::process::chdir(DESCRIPTORS)?;
+    WORKS_IN_DESCRIPTORS.store(true, Ordering::Release);
+    Ok(())
+}
+
+fn by_descriptor(socket: &OwnedFd) -> String {
+    let number = socket.as_raw_fd();
+    if WORKS_IN_DESCRIPTORS.load(Ordering::Acquire) {
+        number.to_string()
+    } else {
+        format!("{DESCRIPTORS}/{number}")
+    }
+}
 
 /// More sockets than any host has; a bound, should somebody try.
 const MAX_SERVICES: usize = 1000;

@@ -8,6 +8,13 @@ use seccompiler::{
     apply_filter,
 };
 
+/// What a kernel without Landlock lacks.
+pub const LANDLOCK: &[c_long] = &[
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+];
+
 /// Does something where these system calls fail in this way, as on a kernel that lacks them.
 pub fn where_calls_fail<T: Send + 'static>(
     calls: &[c_long],

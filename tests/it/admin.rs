@@ -5,11 +5,12 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::harness::aegis::{command, run};
-use crate::harness::service::until_closed;
+use crate::harness::service::{read_head, until_closed};
 use crate::harness::{Service, World, answer, operator};
 
 fn world() -> (World, PathBuf) {
@@ -272,4 +273,30 @@ fn another_admin_socket_needs_a_restart_and_that_is_said() {
     world.write_config();
     aegis.logged(&["change only by a restart"]);
     assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+}
+
+#[test]
+fn health_is_neither_held_up_nor_controls_the_terminal_by_what_answers() {
+    let (world, socket) = world();
+    world.write_config();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_head(&mut stream).unwrap();
+        let answer = b"HTTP/1.1 200 OK\r\n\r\nwell\x1b[2J\n";
+        stream.write_all(answer).unwrap();
+        drop(stream);
+        // For ever, a byte at a time.
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b" ").is_ok() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let answered = health(&world, &[]);
+    assert_eq!(String::from_utf8(answered.stdout).unwrap(), "well[2J\n");
+    let held_up = health(&world, &[]);
+    assert_eq!(held_up.status.code(), Some(1));
+    let said = String::from_utf8(held_up.stderr).unwrap();
+    assert!(said.contains("does not answer"), "{said}");
+    answering.join().unwrap();
 }

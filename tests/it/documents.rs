@@ -233,6 +233,7 @@ fn every_test_of_hostile_peers_stands_in_the_security_model() {
         "hostile_heads",
         "hostile_scrapers",
         "hostile_system",
+        "hostile_memory",
     ] {
         let text = document(&format!("tests/it/{file}.rs"));
         for test in text.split("#[test]\nfn ").skip(1) {

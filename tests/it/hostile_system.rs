@@ -12,7 +12,7 @@ use libc::{c_int, c_long};
 use rustix::process::Signal;
 
 use crate::harness::aegis::command;
-use crate::harness::kernel::{where_calls_fail, without_ipv6};
+use crate::harness::kernel::{LANDLOCK, where_calls_fail, without_ipv6};
 use crate::harness::operator::ask;
 use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer, wait_until};
 
@@ -20,12 +20,6 @@ fn start_where_calls_fail(world: &World, calls: &[c_long], error: c_int) -> Aegi
     let config = world.write_config();
     where_calls_fail(calls, error, move || Aegis::start(&config, &[]))
 }
-
-const LANDLOCK: &[c_long] = &[
-    libc::SYS_landlock_create_ruleset,
-    libc::SYS_landlock_add_rule,
-    libc::SYS_landlock_restrict_self,
-];
 
 #[test]
 fn without_openat2_links_are_refused_all_the_same() {

@@ -24,6 +24,7 @@ mod hostile_services;
 mod passed_descriptors;
 mod hostile_bodies;
 mod hostile_system;
+mod hostile_memory;
 
 mod discovery;
 mod own_metrics;

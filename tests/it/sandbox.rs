@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use crate::harness::aegis::command;
+use crate::harness::kernel::{LANDLOCK, where_calls_fail};
 use crate::harness::{World, answer};
 
 fn sandbox(world: &World) -> Output {
@@ -21,6 +22,9 @@ fn from_inside_no_way_leads_out_and_a_reload_works() {
         "open a TCP connection",
         "listen on a TCP port",
         "open a UDP socket",
+        "connect a TCP socket that is there",
+        "send by it to an address (TCP Fast Open)",
+        "change a limit of a process by its number",
         "run a program",
         "start a thread",
         "make a directory",
@@ -40,9 +44,31 @@ fn from_inside_no_way_leads_out_and_a_reload_works() {
         tried
             .filter(|line| !line.starts_with("the sandbox"))
             .count(),
-        11,
+        15,
         "{said}"
     );
+}
+
+#[test]
+fn where_landlock_is_missing_seccomp_alone_keeps_tcp_in() {
+    let world = World::new();
+    let file = world.write_config();
+    let output = where_calls_fail(LANDLOCK, libc::ENOSYS, move || {
+        let mut sandbox = command();
+        sandbox.args(["sandbox", "--config"]).arg(file);
+        sandbox.output().unwrap()
+    });
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the sandbox has no landlock_tcp: "), "{said}");
+    for call in [
+        "open a TCP connection",
+        "listen on a TCP port",
+        "connect a TCP socket that is there",
+        "send by it to an address (TCP Fast Open)",
+    ] {
+        let denied = format!("denied: {call} (seccomp)");
+        assert!(said.contains(&denied), "{call}\n{said}");
+    }
 }
 
 #[test]

@@ -219,9 +219,16 @@ fn a_relative_socket_of_a_relative_configuration_is_found() {
     world.write_config();
     let mut command = crate::harness::aegis::command();
     command.args(["serve", "--config", "aegis.toml"]);
+    command.args(["--socket-dir", "services", "--tls-cert", "server.pem"]);
+    command.args(["--tls-key", "server.key", "--client-ca", "ca.pem"]);
     command.current_dir(world.folder.path());
     let aegis = Aegis::spawn(command);
-    assert_eq!(world.prometheus(&aegis).get("/app").status, 200);
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/app").status, 200);
+    // The working directory is another by now.
+    aegis.signal(rustix::process::Signal::HUP);
+    aegis.logged(&["reloaded"]);
+    assert_eq!(scraper.get("/app").status, 200);
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn files_that_the_configuration_does_not_name_are_out_of_reach() {
     for file in [
         "write a file",
         "read a file that the configuration does not name",
+        "read which connections the host has",
         "list a directory that the configuration does not name",
     ] {
         let denied = format!("denied: {file} (landlock_files)");
@@ -59,7 +60,11 @@ fn where_seccomp_is_missing_landlock_alone_keeps_tcp_in() {
     });
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("the sandbox has no seccomp: "), "{said}");
-    for call in ["open a TCP connection", "listen on a TCP port"] {
+    for call in [
+        "open a TCP connection",
+        "listen on a TCP port",
+        "connect a TCP socket that is there",
+    ] {
         let denied = format!("denied: {call} (landlock_tcp)");
         assert!(said.contains(&denied), "{call}\n{said}");
     }
