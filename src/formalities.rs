@@ -24,7 +24,6 @@ pub(crate) enum Place {
 /// What is wrong with a certificate, beginning with its verb, and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    Unreadable,
     Nameless,
     Serial,
     Key,
@@ -133,7 +132,6 @@ const CURVES: [Oid<'_>; 3] = [
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreadable => "cannot be read",
             Self::Nameless => "leaves the name of the CA empty",
             Self::Serial => "has a serial number that is zero, negative or longer than 20 octets",
             Self::Key => "has a key that is none of P-256, P-384, P-521, Ed25519, RSA of 2048 to 8192 bits in whole octets",

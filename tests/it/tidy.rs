@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &["identity", "networks", "origin", "policy", "service"],
     ),
-    ("credentials", &["config", "formalities"]),
+    ("credentials", &["config", "escaped", "formalities"]),
     (
         "policy",
         &[

@@ -12,20 +12,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
-use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, InvalidSignature,
     SignatureVerificationAlgorithm, UnixTime,
 };
-use rustls::server::danger::ClientCertVerifier as _;
 use serde_json::Value;
 use x509_parser::time::ASN1Time;
 
-use super::{client_verifier, refused_by_tls};
+use super::verify::ClientVerifier;
 use crate::config::ExpiredCrls;
-use crate::credentials::{crl, usable_ca};
+use crate::credentials::{ClientCas, read_crl};
 use crate::identity::Identity;
 use crate::refusal::Refusal;
 use listed::{ACCEPTED, REFUSED};
@@ -47,7 +45,7 @@ fn chains_are_judged_as_they_should_be_but_for_those_listed() {
         let verdict = case.judged_for_clients();
         counts[usize::from(case.is_good)][usize::from(verdict.is_ok())] += 1;
         match (&verdict, case.is_good, listed.remove(&*case.id)) {
-            (Err((_, problem)), false, None) if problem.contains("BadSignature") => {
+            (Err((_, problem)), false, None) if problem.contains("that key has not signed it") => {
                 badly_signed.push(&*case.id);
             }
             (Ok(()), true, None) | (Err(_), false, None) | (Ok(()), false, Some("")) => {}
@@ -178,22 +176,19 @@ impl Case {
     fn judged(&self, provider: &Arc<CryptoProvider>) -> Result<(), (Option<Refusal>, String)> {
         let at_load = |problem: String| (None, problem);
         let now = ASN1Time::from_timestamp(self.now.as_secs().cast_signed()).unwrap();
-        let mut client_cas = RootCertStore::empty();
+        let mut client_cas = ClientCas::default();
+        let mut cas = Vec::new();
         for ca in &self.trusted {
-            usable_ca(ca, now).map_err(at_load)?;
-            let added = client_cas.add(ca.clone());
-            added.map_err(|error| at_load(error.to_string()))?;
+            cas.push(client_cas.add(ca, now).map_err(at_load)?);
         }
-        for crl in &self.crls {
-            crl::usable_crl(crl, &self.trusted).map_err(at_load)?;
-        }
-        let verifier =
-            client_verifier(client_cas, self.crls.clone(), ExpiredCrls::Refuse, provider)
-                .map_err(|error| at_load(error.to_string()))?;
+        let crls = self.crls.iter().map(|crl| read_crl(crl, &cas, now));
+        let crls = crls.map(|crl| crl.map(|(crl, _)| crl));
+        let crls = crls.collect::<Result<_, _>>().map_err(at_load)?;
+        let verifier = ClientVerifier::new(client_cas, crls, ExpiredCrls::Refuse, provider);
         let now = UnixTime::since_unix_epoch(self.now);
         verifier
-            .verify_client_cert(&self.leaf, &self.intermediates, now)
-            .map_err(|error| (Some(refused_by_tls(&error).refusal), format!("{error:?}")))?;
+            .check(&self.leaf, &self.intermediates, now)
+            .map_err(|cause| (Some(cause.refusal()), cause.to_string()))?;
         Identity::from_leaf(&self.leaf)
             .map_err(|error| (Some(Refusal::Untrusted), error.to_string()))?;
         Ok(())
