@@ -30,6 +30,7 @@ pub(crate) enum Flaw {
     UnreadableExtension,
     HalfIssuer,
     SignsAsLeaf,
+    MayNotSign,
     ConstrainsAsLeaf,
     ConstrainsNothing,
     PolicyConstraints,
@@ -67,9 +68,12 @@ impl Flaw {
                     by.authority_cert_issuer.is_some() != by.authority_cert_serial.is_some();
                 is_half.then_some(Self::HalfIssuer)
             }
-            ParsedExtension::KeyUsage(usage) => {
-                (is_leaf && usage.key_cert_sign()).then_some(Self::SignsAsLeaf)
-            }
+            // Of a CA that is trusted, this is asked at load (credentials/ca.rs).
+            ParsedExtension::KeyUsage(usage) => match place {
+                Place::Leaf => usage.key_cert_sign().then_some(Self::SignsAsLeaf),
+                Place::Intermediate => (!usage.key_cert_sign()).then_some(Self::MayNotSign),
+                Place::Anchor => None,
+            },
             ParsedExtension::NameConstraints(_) if is_leaf => Some(Self::ConstrainsAsLeaf),
             ParsedExtension::NameConstraints(names) => {
                 let is_some =
@@ -138,6 +142,7 @@ impl fmt::Display for Flaw {
             Self::UnreadableExtension => "has an extension (authorityInfoAccess, authorityKeyIdentifier, keyUsage, nameConstraints or policyConstraints) that cannot be read",
             Self::HalfIssuer => "has an authorityKeyIdentifier with one of issuer and serial number",
             Self::SignsAsLeaf => "has the key usage keyCertSign and is no CA",
+            Self::MayNotSign => "states key usages without keyCertSign, but has issued the certificate below it",
             Self::ConstrainsAsLeaf => "has nameConstraints and is no CA",
             Self::ConstrainsNothing => "has nameConstraints that constrain nothing",
             Self::PolicyConstraints => "has policyConstraints, which aegis cannot honor",
@@ -210,13 +215,16 @@ mod tests {
             Box::new(|params| params.distinguished_name = DistinguishedName::new());
         let signs: Change =
             Box::new(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
+        let signs_data: Change =
+            Box::new(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
         let zero: Change = Box::new(|params| params.serial_number = Some(vec![0].into()));
         let extension = |oid, content| -> Change { Box::new(with(oid, content)) };
         let everywhere = |flaw| [Some(flaw); 3];
-        let cases: [(Change, [Option<Flaw>; 3]); 14] = [
+        let cases: [(Change, [Option<Flaw>; 3]); 15] = [
             (nameless, everywhere(Flaw::Nameless)),
             (zero, [Some(Flaw::Serial), Some(Flaw::Serial), None]),
             (signs, [Some(Flaw::SignsAsLeaf), None, None]),
+            (signs_data, [None, Some(Flaw::MayNotSign), None]),
             (extension(AKI, SERIAL_ALONE), everywhere(Flaw::HalfIssuer)),
             (extension(AKI, ISSUER_ALONE), everywhere(Flaw::HalfIssuer)),
             (extension(AKI, ISSUER_AND_SERIAL), [None; 3]),

@@ -31,7 +31,13 @@ impl Pki {
 
     /// A CA of this name; two of one name are still two.
     pub fn named(name: &str) -> Self {
-        let params = ca_params(name);
+        Self::named_with(name, |_| {})
+    }
+
+    /// As [`Pki::named`], with something changed.
+    pub fn named_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }

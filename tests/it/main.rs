@@ -13,6 +13,7 @@ mod harness;
 
 mod admit;
 mod handshake;
+mod chains;
 mod revocation;
 mod route;
 mod authorize;

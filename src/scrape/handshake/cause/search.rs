@@ -68,7 +68,10 @@ impl Search<'_> {
                 Cause::Algorithm(who(step), oid.unwrap_or_default())
             }
             E::UnknownIssuer => self.unknown_issuer(&path),
-            other => Cause::Other(other.clone()),
+            other => {
+                let broken = self.of_intermediate();
+                broken.unwrap_or_else(|| Cause::Other(other.clone()))
+            }
         }
     }
 
@@ -95,16 +98,21 @@ impl Search<'_> {
         path
     }
 
+    /// What is wrong with the first intermediate that webpki cannot read.
+    fn of_intermediate(&self) -> Option<Cause> {
+        self.intermediates.iter().find_map(|certificate| {
+            let error = EndEntityCert::try_from(certificate).err()?;
+            Some(match parsed(certificate) {
+                Some(ca) => of_form(&ca, Place::Intermediate, &error),
+                None => Cause::Unreadable(Who::Intermediate(String::new())),
+            })
+        })
+    }
+
     /// No path leads on from the last certificate, or the one above it cannot be used.
     fn unknown_issuer(&self, path: &[Step<'_>]) -> Cause {
-        for certificate in self.intermediates {
-            let Err(error) = EndEntityCert::try_from(certificate) else {
-                continue;
-            };
-            match parsed(certificate) {
-                Some(ca) => return of_form(&ca, Place::Intermediate, &error),
-                None => return Cause::Unreadable(Who::Intermediate(String::new())),
-            }
+        if let Some(broken) = self.of_intermediate() {
+            return broken;
         }
         match path.last() {
             Some(last @ Step(_, certificate)) => {
