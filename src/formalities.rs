@@ -5,9 +5,10 @@
 
 use std::error;
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ParsedExtension, X509Extension};
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{self as oid, Oid};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -26,7 +27,9 @@ pub(crate) enum Place {
 pub(crate) enum Flaw {
     Nameless,
     Serial,
+    PaddedSerial,
     Key,
+    DuplicateExtension,
     UnreadableExtension,
     HalfIssuer,
     SignsAsLeaf,
@@ -34,6 +37,7 @@ pub(crate) enum Flaw {
     ConstrainsAsLeaf,
     ConstrainsNothing,
     PolicyConstraints,
+    MappedAddress,
 }
 
 impl Flaw {
@@ -46,8 +50,15 @@ impl Flaw {
         if ca.iter_rdn().next().is_none() {
             return Some(Self::Nameless);
         }
-        if place != Place::Anchor && !is_proper_serial(certificate.raw_serial()) {
+        let serial = certificate.raw_serial();
+        if !is_minimal(serial) {
+            return Some(Self::PaddedSerial);
+        }
+        if place != Place::Anchor && !is_proper_serial(serial) {
             return Some(Self::Serial);
+        }
+        if certificate.extensions_map().is_err() {
+            return Some(Self::DuplicateExtension);
         }
         if !is_usable(certificate.public_key()) {
             return Some(Self::Key);
@@ -84,6 +95,11 @@ impl Flaw {
             ParsedExtension::PolicyConstraints(_) if place != Place::Anchor => {
                 Some(Self::PolicyConstraints)
             }
+            // Name constraints of IPv4 networks do not include it, but a pattern could.
+            ParsedExtension::SubjectAlternativeName(names) if is_leaf => {
+                let is_mapped = names.general_names.iter().any(is_mapped_address);
+                is_mapped.then_some(Self::MappedAddress)
+            }
             ParsedExtension::ParseError { .. } if JUDGED.contains(&extension.oid) => {
                 Some(Self::UnreadableExtension)
             }
@@ -100,6 +116,27 @@ const JUDGED: [Oid<'_>; 5] = [
     oid::OID_X509_EXT_NAME_CONSTRAINTS,
     oid::OID_X509_EXT_POLICY_CONSTRAINTS,
 ];
+
+/// Whether an integer has no octet in front that it could do without (X.690, section 8.3.2).
+///
+/// One serial number written in two ways would be two: a CRL could list the other.
+pub(crate) fn is_minimal(integer: &[u8]) -> bool {
+    match integer {
+        [0, second, ..] => *second >= 0x80,
+        [0xff, second, ..] => *second < 0x80,
+        [_, ..] => true,
+        [] => false,
+    }
+}
+
+/// Whether a name is an IPv4 address that is written as an IPv6 address.
+fn is_mapped_address(name: &GeneralName<'_>) -> bool {
+    let GeneralName::IPAddress(octets) = name else {
+        return false;
+    };
+    let address = <[u8; 16]>::try_from(*octets).map(Ipv6Addr::from);
+    address.is_ok_and(|address| address.to_ipv4_mapped().is_some())
+}
 
 /// Positive, and of 20 octets at most (RFC 5280, section 4.1.2.2), not counting the zero that
 /// keeps a first bit from being the sign.
@@ -138,6 +175,9 @@ impl fmt::Display for Flaw {
         f.write_str(match self {
             Self::Nameless => "leaves the name of the CA empty",
             Self::Serial => "has a serial number that is zero, negative or longer than 20 octets",
+            Self::PaddedSerial => "has a serial number that is not minimal DER",
+            Self::DuplicateExtension => "has one extension twice",
+            Self::MappedAddress => "has an IPv4 address that is written as an IPv6 address (::ffff:0:0/96) among its names",
             Self::Key => "has a key that is none of P-256, P-384, P-521, Ed25519, RSA of 2048 to 8192 bits in whole octets",
             Self::UnreadableExtension => "has an extension (authorityInfoAccess, authorityKeyIdentifier, keyUsage, nameConstraints or policyConstraints) that cannot be read",
             Self::HalfIssuer => "has an authorityKeyIdentifier with one of issuer and serial number",
@@ -147,7 +187,7 @@ impl fmt::Display for Flaw {
             Self::ConstrainsNothing => "has nameConstraints that constrain nothing",
             Self::PolicyConstraints => "has policyConstraints, which aegis cannot honor",
         })?;
-        f.write_str("; it must be issued anew")
+        f.write_str("; it must be issued again")
     }
 }
 
@@ -263,6 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn a_serial_number_with_an_octet_too_many_is_a_flaw_of_every_certificate() {
+        const SERIAL: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SERIAL.to_vec().into());
+        let key = KeyPair::generate().unwrap();
+        let mut der = params.self_signed(&key).unwrap().der().to_vec();
+        let at = der.windows(8).position(|window| window == SERIAL);
+        der[at.unwrap()] = 0;
+        let (_, certificate) = parse_x509_certificate(&der).unwrap();
+        let found = PLACES.map(|place| Flaw::of(&certificate, place));
+        assert_eq!(found, [Some(Flaw::PaddedSerial); 3]);
+    }
+
+    #[test]
     fn serial_numbers_are_positive_and_of_twenty_octets_at_most() {
         let long = [0x7f; 21];
         let with_sign = [&[0][..], &[0xff; 20]].concat();
@@ -274,13 +328,31 @@ mod tests {
             (&with_sign, true),
             (&[], false),
             (&[0], false),
-            (&[0, 0], false),
             (&[0x80], false),
             (&[0xff, 1], false),
             (&long, false),
             (&too_long_with_sign, false),
         ] {
             assert_eq!(is_proper_serial(serial), proper, "{serial:?}");
+        }
+    }
+
+    #[test]
+    fn an_integer_is_minimal_if_no_octet_in_front_can_be_left_out() {
+        for (integer, minimal) in [
+            (&[0][..], true),
+            (&[1], true),
+            (&[0, 0x80], true),
+            (&[0x80], true),
+            (&[0xff, 0x7f], true),
+            (&[], false),
+            (&[0, 0], false),
+            (&[0, 1], false),
+            (&[0, 0x7f], false),
+            (&[0, 0, 0x80], false),
+            (&[0xff, 0x80], false),
+        ] {
+            assert_eq!(is_minimal(integer), minimal, "{integer:?}");
         }
     }
 

@@ -221,7 +221,7 @@ fn knows_its_issuer(ca: &X509Certificate<'_>) -> Result<(), String> {
     let is_other_name = names.any(|name| matches!(name, GeneralName::DirectoryName(name) if name.as_raw() != ca.subject().as_raw()));
     if (is_other_key || is_other_name) && has_signed_itself(ca) {
         return Err(format!(
-            "holds a CA ({}) that has signed itself, but names another issuer (authorityKeyIdentifier); it must be issued anew",
+            "holds a CA ({}) that has signed itself, but names another issuer (authorityKeyIdentifier); it must be issued again",
             subject_of(ca)
         ));
     }

@@ -17,7 +17,7 @@ use x509_parser::time::ASN1Time;
 use super::expiry::{Expiry, Role};
 use super::signature::is_signed_by;
 use crate::escaped::Escaped;
-use crate::formalities::Place;
+use crate::formalities::{Place, is_minimal};
 use scope::Scope;
 
 /// A CRL of a client CA, or of a CA below one.
@@ -248,16 +248,6 @@ fn check_entries(crl: &CertificateRevocationList<'_>, der: &[u8]) -> Result<(), 
     let read = BorrowedCertRevocationList::from_der(der)
         .and_then(|crl| crl.into_iter().try_for_each(|entry| entry.map(drop)));
     read.map_err(|error| in_words(&error).into())
-}
-
-/// Whether an integer has no octet in front that it could do without (X.690, section 8.3.2).
-fn is_minimal(integer: &[u8]) -> bool {
-    match integer {
-        [0, second, ..] => *second >= 0x80,
-        [0xff, second, ..] => *second < 0x80,
-        [_, ..] => true,
-        [] => false,
-    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with webpki")]

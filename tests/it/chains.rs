@@ -8,8 +8,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
+use crate::config::complains;
 use crate::explain::agree;
-use crate::harness::{Pki, World};
+use crate::harness::pki::ip;
+use crate::harness::{Pki, World, allow};
 
 type Change = Box<dyn Fn(&mut CertificateParams)>;
 
@@ -29,8 +31,6 @@ const INTERMEDIATE: &str = "the intermediate certificate (CN=aegis test intermed
 // #17
 #[test]
 fn an_intermediate_must_be_a_ca_that_may_sign_certificates() {
-    let world = World::new();
-    let day = Duration::from_secs(24 * 3600);
     let cases: Vec<(Change, Option<(&str, &str)>)> = vec![
         (change(|_| {}), None),
         (change(|ca| ca.key_usages = vec![]), None),
@@ -75,6 +75,14 @@ fn an_intermediate_must_be_a_ca_that_may_sign_certificates() {
                 " has the critical extension 1.3.9, which aegis does not know",
             )),
         ),
+    ];
+    of_intermediates(cases);
+}
+
+#[test]
+fn an_intermediate_outside_its_validity_is_named() {
+    let day = Duration::from_secs(24 * 3600);
+    of_intermediates(vec![
         (
             change(move |ca| ca.not_after = (SystemTime::now() - day).into()),
             Some(("expired", " expired at ")),
@@ -83,7 +91,12 @@ fn an_intermediate_must_be_a_ca_that_may_sign_certificates() {
             change(move |ca| ca.not_before = (SystemTime::now() + day).into()),
             Some(("expired", " is valid only from ")),
         ),
-    ];
+    ]);
+}
+
+/// Judges chains over an intermediate that something is changed in.
+fn of_intermediates(cases: Vec<(Change, Option<(&str, &str)>)>) {
+    let world = World::new();
     for (row, (change, refused)) in cases.into_iter().enumerate() {
         let between = world.pki.intermediate_with(change);
         let certificate = between.client().with_chain([between.ca_der()]);
@@ -145,5 +158,88 @@ fn no_ca_has_more_cas_below_it_than_its_path_length_permits() {
             .unwrap_or_default()
             .replace("intermediate)", "intermediate, O=0)");
         assert!(said.contains(&why), "row {row}: {said}");
+    }
+}
+
+/// Name constraints that exclude an IPv4 network.
+fn without_network(network: [u8; 4], mask: [u8; 4]) -> Change {
+    change(move |ca| {
+        ca.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: vec![],
+            excluded_subtrees: vec![rcgen::GeneralSubtree::IpAddress(rcgen::CidrSubnet::V4(
+                network, mask,
+            ))],
+        });
+    })
+}
+
+// #17
+#[test]
+fn an_ipv4_address_does_not_pass_name_constraints_as_an_ipv6_address() {
+    let mut world = World::new();
+    world.settings.allow = allow(
+        r#""127.0.0.1""#,
+        r#""ip:192.0.2.7", "ip:198.51.100.7""#,
+        r#""*""#,
+    );
+    let excluded = without_network([192, 0, 2, 0], [255, 255, 255, 0]);
+    let between = world.pki.intermediate_with(excluded);
+    let named = |names: &[&str]| {
+        let names = names.iter().map(|name| ip(name)).collect();
+        let client = between.client_with(|params| params.subject_alt_names = names);
+        client.with_chain([between.ca_der()])
+    };
+    agree(&world, &named(&["198.51.100.7"]), None);
+    let said = agree(&world, &named(&["192.0.2.7"]), Some("untrusted"));
+    let why = format!("the name constraints of {INTERMEDIATE} do not permit a name below it");
+    assert!(said.contains(&why), "{said}");
+    for names in [
+        &["::ffff:192.0.2.7"][..],
+        &["::ffff:198.51.100.7"],
+        &["198.51.100.7", "::ffff:192.0.2.7"],
+    ] {
+        let said = agree(&world, &named(names), Some("untrusted"));
+        let why = "the certificate has an IPv4 address that is written as an IPv6 address";
+        assert!(said.contains(why), "{names:?}: {said}");
+    }
+}
+
+// #17
+#[test]
+fn what_has_one_extension_twice_is_refused() {
+    const AUTHORITY_KEY: (&[u64], &[u8]) = (&[2, 5, 29, 35], &[0x30, 3, 0x80, 1, 7]);
+    const POLICIES: (&[u64], &[u8]) = (&[2, 5, 29, 32], &[0x30, 5, 0x30, 3, 6, 1, 0x2a]);
+    const UNKNOWN: (&[u64], &[u8]) = (&[1, 3, 9], &[5, 0]);
+    for (oid, content) in [AUTHORITY_KEY, POLICIES, UNKNOWN] {
+        let world = World::new();
+        let times = |times| {
+            move |params: &mut CertificateParams| {
+                params.use_authority_key_identifier_extension = false;
+                params.custom_extensions = vec![extension(oid, content, false); times];
+            }
+        };
+        let why = "has one extension twice";
+        agree(&world, &world.pki.client_with(times(1)), None);
+        let said = agree(&world, &world.pki.client_with(times(2)), Some("untrusted"));
+        assert!(said.contains(&format!("the certificate {why}")), "{said}");
+        for (count, refused) in [(1, None), (2, Some("untrusted"))] {
+            let between = world.pki.intermediate_with(times(count));
+            let certificate = between.client().with_chain([between.ca_der()]);
+            let said = agree(&world, &certificate, refused);
+            assert_eq!(
+                said.contains(&format!("{INTERMEDIATE} {why}")),
+                count == 2,
+                "{said}"
+            );
+        }
+        std::fs::write(
+            world.path("ca.pem"),
+            Pki::named_with("root", times(2)).ca_pem(),
+        )
+        .unwrap();
+        complains(
+            &world,
+            &[&format!("ca.pem holds a CA (CN=root) that {why}")],
+        );
     }
 }

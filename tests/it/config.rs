@@ -17,7 +17,7 @@ pub fn stderr(output: &Output) -> String {
 }
 
 #[track_caller]
-fn complains(world: &World, expected: &[&str]) {
+pub fn complains(world: &World, expected: &[&str]) {
     let output = check(world, &[]);
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(78), "{said}");
