@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
@@ -201,7 +201,7 @@ impl Loader {
                 Vec::new()
             }
             Err(error) => {
-                self.fault(file, CRL_KEY, &format!("is broken PEM: {error}"));
+                self.fault(file, CRL_KEY, &broken_pem(&error));
                 Vec::new()
             }
         }
@@ -255,7 +255,7 @@ pub fn certificates(
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(fault(file, key, &"holds no certificate in PEM")),
-        Err(error) => Err(fault(file, key, &format!("is broken PEM: {error}"))),
+        Err(error) => Err(fault(file, key, &broken_pem(&error))),
     }
 }
 
@@ -301,6 +301,20 @@ fn latest(crls: &[Crl]) -> impl Iterator<Item = &Crl> {
     let all = crls.iter().enumerate();
     all.filter(move |crl| !is_replaced(*crl))
         .map(|(_, crl)| crl)
+}
+
+/// What is wrong with a PEM file. Its lines are not shown: they could be those of a key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn broken_pem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "is broken PEM: a section has no END line of its kind"
+        }
+        pem::Error::IllegalSectionStart { .. } => "is broken PEM: a BEGIN line is not well-formed",
+        pem::Error::Base64Decode(_) => "is broken PEM: a section is not base64",
+        pem::Error::SectionTooLarge => "is broken PEM: a section is too large",
+        _ => "is broken PEM",
+    }
 }
 
 fn fault(file: &Given<PathBuf>, key: &str, problem: &dyn fmt::Display) -> Fault {

@@ -29,6 +29,8 @@ pub struct ClientCas {
 #[derive(Debug)]
 pub(crate) struct ClientCa {
     name: String,
+    /// The same in DER.
+    subject: Vec<u8>,
     key: Vec<u8>,
     max_path_length: Option<u32>,
     may_sign_crls: bool,
@@ -53,6 +55,7 @@ impl ClientCas {
         let constraints = ca.basic_constraints().ok().flatten();
         self.cas.push(ClientCa {
             name: ca.subject().to_string(),
+            subject: ca.subject().as_raw().to_vec(),
             key: ca.public_key().raw.to_vec(),
             max_path_length: constraints.and_then(|ca| ca.value.path_len_constraint),
             may_sign_crls: may_sign_crls(&ca),
@@ -82,6 +85,11 @@ impl ClientCa {
     /// Its name, as it stands in it.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it has this name, in DER.
+    pub(crate) fn is_named(&self, subject: &[u8]) -> bool {
+        self.subject == subject
     }
 
     /// Its SubjectPublicKeyInfo, in DER.

@@ -172,7 +172,7 @@ impl Handshake {
     fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), Refused> {
         let (leaf, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let verified = self.verifier.check(leaf, intermediates, UnixTime::now());
-        verified.map_err(Refused::from)
+        verified.map_err(|cause| Refused::from(&cause))
     }
 
     /// Speaks TLS. A failure comes with the stream, if the scraper was sent an alert on it.
@@ -267,21 +267,7 @@ fn server_config(
 ) -> Result<(ServerConfig, Arc<ClientVerifier>), Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = CertifiedKey::from_der(credentials.chain, credentials.key, &provider);
-    let own = own.map_err(|error| {
-        let problem = if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            format!(
-                "{} is not the key of the certificate in {}",
-                settings.key_file.value.display(),
-                settings.cert_file.value.display()
-            )
-        } else {
-            format!(
-                "{} cannot be used: {error}",
-                settings.key_file.value.display()
-            )
-        };
-        Fault::new(&settings.key_file.origin, "tls.key_file", problem)
-    })?;
+    let own = own.map_err(|error| unusable(&error, settings))?;
     let verifier = Arc::new(ClientVerifier::new(
         credentials.client_cas,
         credentials.client_crls,
@@ -304,6 +290,31 @@ fn server_config(
     // Only TLS 1.2 knows it; without it a session is open to a triple handshake (RFC 7627).
     tls.require_ems = true;
     Ok((tls, verifier))
+}
+
+/// What is wrong with aegis's own certificate and key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn unusable(error: &rustls::Error, settings: &config::Tls) -> Fault {
+    let (certificate, key) = (&settings.cert_file, &settings.key_file);
+    let (cert_file, key_file) = (certificate.value.display(), key.value.display());
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let problem = format!("{key_file} is not the key of the certificate in {cert_file}");
+            Fault::new(&key.origin, "tls.key_file", problem)
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            let problem = format!(
+                "{cert_file} holds a certificate that TLS cannot use; it must be of version 3 and follow RFC 5280"
+            );
+            Fault::new(&certificate.origin, "tls.cert_file", problem)
+        }
+        _ => {
+            let problem = format!(
+                "{key_file} holds a key that TLS cannot use; make one of P-256, P-384, P-521, Ed25519, or RSA of 2048 bits or more"
+            );
+            Fault::new(&key.origin, "tls.key_file", problem)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("origin", &[]),
     (
         "config",
-        &["identity", "networks", "origin", "policy", "service"],
+        &[
+            "escaped", "identity", "networks", "origin", "policy", "service",
+        ],
     ),
     ("credentials", &["config", "escaped", "formalities"]),
     (
@@ -33,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "config",
             "credentials",
+            "escaped",
             "formalities",
             "identity",
             "peer",
@@ -145,7 +148,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli/health", &["admin", "config", "run", "view"]),
     (
         "cli/check",
-        &["admin", "config", "origin", "run", "sandbox", "view"],
+        &[
+            "admin", "config", "escaped", "origin", "run", "sandbox", "view",
+        ],
     ),
     ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (

@@ -81,3 +81,68 @@ fn a_crl_of_a_client_ca_that_may_not_sign_it_is_refused() {
         "{warning}"
     );
 }
+
+#[test]
+fn a_crl_of_other_dates_than_now_is_refused() {
+    let at = |text: &str| ASN1Time::from_timestamp(text.parse().unwrap()).unwrap();
+    let list = list().signed_by(&ca(Vec::new())).unwrap();
+    let before = Crl::read(list.der(), at("1767225599")).unwrap_err();
+    let why = "is valid only from Jan  1 00:00:00 2026 +00:00 (thisUpdate); set the clock, or wait";
+    assert!(before.contains(why), "{before}");
+    for now in ["1767225600", "4070908801"] {
+        assert!(Crl::read(list.der(), at(now)).is_ok(), "{now}");
+    }
+    let end = b"20990101000000Z";
+    let mut der = list.der().to_vec();
+    let place = der.windows(end.len()).position(|at| at == end).unwrap();
+    der[place..][..end.len()].copy_from_slice(b"20251231235959Z");
+    let problem = Crl::read(&der, at("1767225600")).unwrap_err();
+    assert!(problem.contains("that ends before it begins"), "{problem}");
+}
+
+#[test]
+fn a_serial_number_that_is_not_minimal_is_refused() {
+    const SERIAL: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+    let mut list = list();
+    list.revoked_certs = vec![rcgen::RevokedCertParams {
+        serial_number: SERIAL.to_vec().into(),
+        revocation_time: list.this_update,
+        reason_code: None,
+        invalidity_date: None,
+    }];
+    let list = list.signed_by(&ca(Vec::new())).unwrap();
+    let mut der = list.der().to_vec();
+    assert!(Crl::read(&der, ASN1Time::now()).is_ok());
+    let place = der.windows(8).position(|at| at == SERIAL).unwrap();
+    der[place] = 0;
+    let problem = Crl::read(&der, ASN1Time::now()).unwrap_err();
+    assert!(problem.contains("not minimal DER"), "{problem}");
+}
+
+#[test]
+fn each_cause_that_a_crl_cannot_be_used_is_named() {
+    let list = list().signed_by(&ca(Vec::new())).unwrap();
+    // The CRL number becomes another extension, or a critical one.
+    let number = |oid: u8, critical: bool| {
+        let before: &[u8] = &[0x30, 10, 0x06, 3, 0x55, 0x1d, 20, 0x04, 3, 2, 1, 1];
+        let after: &[u8] = match critical {
+            true => &[0x30, 10, 0x06, 3, 0x55, 0x1d, oid, 1, 1, 0xff, 4, 0],
+            false => &[0x30, 10, 0x06, 3, 0x55, 0x1d, oid, 0x04, 3, 2, 1, 1],
+        };
+        let mut der = list.der().to_vec();
+        let place = der.windows(before.len()).position(|at| at == before);
+        der[place.unwrap()..][..after.len()].copy_from_slice(after);
+        Crl::read(&der, ASN1Time::now())
+    };
+    assert!(number(20, false).is_ok());
+    for (oid, critical, why) in [
+        (27, false, "is a delta CRL"),
+        (35, false, "has one extension twice"),
+        (28, false, "has no CRL number"),
+        (20, true, "has a critical CRL number"),
+        (99, true, "has no CRL number"),
+    ] {
+        let problem = number(oid, critical).unwrap_err();
+        assert!(problem.contains(why), "{oid} {critical}: {problem}");
+    }
+}

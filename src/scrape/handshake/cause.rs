@@ -8,8 +8,10 @@ use std::fmt::{self, Display};
 use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Name;
 
 use super::verify::{MAX_CHAIN_SIZE, MAX_INTERMEDIATES};
+use crate::credentials::ClientCa;
 use crate::credentials::revocation::NotGood;
 use crate::formalities::{Flaw, Place};
 use crate::refusal::Refusal;
@@ -27,11 +29,30 @@ impl Who {
     pub(super) fn of(certificate: &X509Certificate<'_>, place: Place) -> Self {
         match place {
             Place::Leaf => Self::Leaf,
-            Place::Intermediate => Self::Intermediate(certificate.subject().to_string()),
-            Place::Anchor => Self::ClientCa(certificate.subject().to_string()),
+            Place::Intermediate => Self::Intermediate(named(certificate.subject())),
+            Place::Anchor => Self::ClientCa(named(certificate.subject())),
         }
     }
+
+    pub(super) fn client_ca(ca: &ClientCa) -> Self {
+        Self::ClientCa(cut(ca.name().to_owned()))
+    }
 }
+
+/// A name as it stands in a certificate; cut, so that the words after it are seen.
+pub(super) fn named(name: &X509Name<'_>) -> String {
+    cut(name.to_string())
+}
+
+fn cut(name: String) -> String {
+    match name.char_indices().nth(MAX_NAME_LENGTH) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name,
+    }
+}
+
+/// In characters. A distinguished name has three or four parts.
+const MAX_NAME_LENGTH: usize = 100;
 
 impl Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

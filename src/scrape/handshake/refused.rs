@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io;
 
-use rustls::{AlertDescription, Error, InvalidMessage};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 use tokio::task_local;
 use x509_parser::parse_x509_certificate;
 
 use super::cause::Cause;
+use crate::escaped::Escaped;
 use crate::identity::Identity;
 use crate::refusal::{Refusal, Refused};
 
@@ -26,15 +27,20 @@ pub(super) async fn noting_certificates<T>(handshake: impl Future<Output = T>) -
 /// Notes why a certificate is refused, with what it says of itself. Nobody has proved that: it is
 /// for the log alone.
 pub(super) fn note(cause: &Cause, leaf: &[u8]) {
-    let presented = format_args!("{cause}; presented: {}", described(leaf));
-    let refused = Refused::new(cause.refusal(), presented);
+    let (cause, described) = (Refused::from(cause), described(leaf));
+    let presented = Escaped(described.as_bytes());
+    let detail = cause.detail.unwrap_or_default();
+    let refused = Refused {
+        refusal: cause.refusal,
+        detail: Some(format!("{detail}; presented: {presented}")),
+    };
     // Outside of a handshake nothing is presented.
     let noted = CERTIFICATE_REFUSED.try_with(|noted| noted.set(Some(refused)));
     noted.unwrap_or_default();
 }
 
-impl From<Cause> for Refused {
-    fn from(cause: Cause) -> Self {
+impl From<&Cause> for Refused {
+    fn from(cause: &Cause) -> Self {
         Self::new(cause.refusal(), cause)
     }
 }
@@ -61,6 +67,11 @@ pub(super) fn refused(error: io::Error) -> Refused {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref()) {
         Some(Error::NoCertificatesPresented) => Refusal::NoCertificate.into(),
+        // Of the chain, the cause would have been noted.
+        Some(Error::InvalidCertificate(_)) => Refused::new(
+            Refusal::Untrusted,
+            "the scraper has not proved that it has the private key of its certificate",
+        ),
         Some(tls) => Refused::new(Refusal::Tls, Said(tls)),
         None => Refused::new(Refusal::Tls, error),
     }
@@ -86,6 +97,28 @@ impl Display for Said<'_> {
                 f,
                 "the scraper does not trust aegis's certificate ({alert:?}); see its ca_file and server_name"
             ),
+            Error::AlertReceived(alert) => {
+                write!(f, "the scraper broke the handshake off (alert {alert:?})")
+            }
+            Error::PeerIncompatible(why) => match why {
+                PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::SupportedVersionsExtensionRequired => {
+                    f.write_str("the scraper speaks no version of TLS that tls.min_version admits")
+                }
+                PeerIncompatible::NoCipherSuitesInCommon
+                | PeerIncompatible::NoKxGroupsInCommon
+                | PeerIncompatible::NoSignatureSchemesInCommon => {
+                    write!(
+                        f,
+                        "the scraper offers no algorithm that aegis takes ({why:?})"
+                    )
+                }
+                why => write!(f, "the scraper's TLS does not fit ({why:?})"),
+            },
+            Error::NoApplicationProtocol => {
+                f.write_str("the scraper offers other protocols than HTTP/1.1 (ALPN)")
+            }
             error => error.fmt(f),
         }
     }

@@ -15,7 +15,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 
-use super::cause::{Cause, Search, Who};
+use super::cause::{Cause, Search, Who, named};
 use super::refused::note;
 use crate::config::ExpiredCrls;
 use crate::credentials::revocation::{self, Issuer};
@@ -143,7 +143,7 @@ impl ClientVerifier {
         revocation::check(crls, certificate, place, issuer, now, expired, algorithms).map_err(
             |why| Cause::NotGood {
                 who: Who::of(certificate, place),
-                issuer: certificate.issuer().to_string(),
+                issuer: named(certificate.issuer()),
                 why,
             },
         )
@@ -246,9 +246,9 @@ fn check_form(certificate: &X509Certificate<'_>, place: Place) -> Result<(), Cau
 /// webpki asks for the path length of intermediates alone.
 fn check_path_length(anchor: &ClientCa, intermediates: usize) -> Result<(), Cause> {
     match anchor.max_path_length() {
-        Some(most) if intermediates > usize::try_from(most).unwrap_or(usize::MAX) => Err(
-            Cause::PathLength(Who::ClientCa(anchor.name().to_owned()), most),
-        ),
+        Some(most) if intermediates > usize::try_from(most).unwrap_or(usize::MAX) => {
+            Err(Cause::PathLength(Who::client_ca(anchor), most))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{self as oid, Oid};
 use x509_parser::parse_x509_certificate;
 
-use super::{Cause, Who};
+use super::{Cause, Who, named};
 use crate::credentials::{ClientCas, is_signed_by};
 use crate::formalities::{Flaw, Place};
 
@@ -116,7 +116,7 @@ impl Search<'_> {
         }
         match path.last() {
             Some(last @ Step(_, certificate)) => {
-                Cause::UnknownIssuer(last.who(), certificate.issuer().to_string())
+                Cause::UnknownIssuer(last.who(), named(certificate.issuer()))
             }
             None => Cause::Unreadable(Who::Leaf),
         }
@@ -126,11 +126,14 @@ impl Search<'_> {
     fn bad_signature(&self, path: &[Step<'_>]) -> Cause {
         let intermediates: Vec<_> = self.intermediates.iter().filter_map(parsed).collect();
         for step @ Step(_, certificate) in path {
-            let issuer = certificate.issuer().to_string();
+            let issuer = named(certificate.issuer());
             let named = |ca: &&X509Certificate<'_>| ca.subject() == certificate.issuer();
             let keys = intermediates.iter().filter(named);
             let keys = keys.map(|ca| ca.public_key().raw);
-            let anchors = self.cas.iter().filter(|(_, ca)| ca.name() == issuer);
+            let anchors = self
+                .cas
+                .iter()
+                .filter(|(_, ca)| ca.is_named(certificate.issuer().as_raw()));
             let mut keys = keys.chain(anchors.map(|(_, ca)| ca.key()));
             let signed = certificate.tbs_certificate.as_ref();
             let signature = &certificate.signature_value.data;
@@ -144,16 +147,16 @@ impl Search<'_> {
     /// The first CA from the top that constrains names.
     fn constrains(&self, path: &[Step<'_>]) -> Option<Who> {
         let Step(_, last) = path.last()?;
-        let top = last.issuer().to_string();
+        let top = last.issuer().as_raw();
         let mut anchors = self.cas.iter();
         let anchor =
-            anchors.find(|(anchor, ca)| anchor.name_constraints.is_some() && ca.name() == top);
+            anchors.find(|(anchor, ca)| anchor.name_constraints.is_some() && ca.is_named(top));
         let mut below = path.iter().rev();
         let below = below.find(|Step(_, ca)| {
             let mut extensions = ca.extensions().iter();
             extensions.any(|extension| extension.oid == oid::OID_X509_EXT_NAME_CONSTRAINTS)
         });
-        let anchor = anchor.map(|(_, ca)| Who::ClientCa(ca.name().to_owned()));
+        let anchor = anchor.map(|(_, ca)| Who::client_ca(ca));
         anchor.or_else(|| below.map(Step::who))
     }
 
