@@ -134,7 +134,10 @@ impl Loader {
         let mut cas = ClientCas::default();
         for certificate in certificates {
             match cas.add(certificate, ASN1Time::now()) {
-                Ok(ca) => self.expiries.push(Expiry::of(Role::ClientCa, &ca)),
+                Ok(ca) => {
+                    self.expiries.push(Expiry::of(Role::ClientCa, &ca));
+                    self.warnings.extend(ca::incomparable(&ca));
+                }
                 Err(problem) => self.fault(file, CA_KEY, &problem),
             }
         }

@@ -8,7 +8,8 @@ use webpki::anchor_from_trusted_cert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
-    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS, Oid,
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CERTIFICATE_POLICIES,
+    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS, Oid,
 };
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
@@ -121,6 +122,7 @@ pub(super) fn usable_ca<'a>(
     let ca = parsed(certificate)?;
     in_validity(&ca, now)?;
     can_sign(&ca)?;
+    is_for_clients(&ca)?;
     is_understood(&ca)?;
     is_well_formed(&ca)?;
     knows_its_issuer(&ca)?;
@@ -179,6 +181,52 @@ fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
     ))
 }
 
+/// A CA that states purposes issues for them alone, as OpenSSL and Go have it. The chain check asks
+/// that of intermediates only.
+fn is_for_clients(ca: &X509Certificate<'_>) -> Result<(), String> {
+    match ca.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.client_auth || usage.value.any => Ok(()),
+        Ok(Some(_)) | Err(_) => Err(format!(
+            "holds a CA ({}) whose extended key usages leave out clientAuth; issue it again with it, or without any",
+            subject_of(ca)
+        )),
+    }
+}
+
+/// What the names that a CA is constrained to mean for its scrapers, where the chain check does not
+/// compare names of that kind.
+pub(super) fn incomparable(ca: &X509Certificate<'_>) -> Option<String> {
+    let constraints = ca.name_constraints().ok().flatten()?.value;
+    let permitted = constraints.permitted_subtrees.iter().flatten();
+    let subtrees = permitted.chain(constraints.excluded_subtrees.iter().flatten());
+    let mut kinds: Vec<&str> = subtrees.filter_map(|subtree| kind(&subtree.base)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    (!kinds.is_empty()).then(|| {
+        format!(
+            "the client CA ({}) constrains names of a kind that aegis cannot compare: every certificate below it that has {} is refused",
+            subject_of(ca),
+            kinds.join(" or ")
+        )
+    })
+}
+
+/// What has a name of a kind that is not compared.
+fn kind(name: &GeneralName<'_>) -> Option<&'static str> {
+    match name {
+        GeneralName::DNSName(_) | GeneralName::IPAddress(_) => None,
+        GeneralName::URI(_) => Some("a URI (as SPIFFE IDs are)"),
+        GeneralName::RFC822Name(_) => Some("an email address"),
+        GeneralName::DirectoryName(_) => Some("a subject"),
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => Some("a name of that kind"),
+    }
+}
+
 /// A critical extension asks to be refused by whoever does not know it (RFC 5280, section 4.2):
 /// it may narrow whom the CA can vouch for.
 fn is_understood(ca: &X509Certificate<'_>) -> Result<(), String> {
@@ -194,8 +242,12 @@ fn is_understood(ca: &X509Certificate<'_>) -> Result<(), String> {
 }
 
 /// What the chain check, or the check above, makes of a CA's extensions.
-const HONORED: [Oid<'_>; 3] = [
+///
+/// Policies say nothing here: none is asked for, and then any will do (RFC 5280, section 6.1.1 c).
+const HONORED: [Oid<'_>; 5] = [
     OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_CERTIFICATE_POLICIES,
+    OID_X509_EXT_EXTENDED_KEY_USAGE,
     OID_X509_EXT_KEY_USAGE,
     OID_X509_EXT_NAME_CONSTRAINTS,
 ];

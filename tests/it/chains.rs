@@ -10,7 +10,8 @@ use rcgen::{
 
 use crate::config::complains;
 use crate::explain::agree;
-use crate::harness::pki::ip;
+use crate::harness::aegis::command;
+use crate::harness::pki::{ip, uri};
 use crate::harness::{Pki, World, allow};
 
 type Change = Box<dyn Fn(&mut CertificateParams)>;
@@ -208,7 +209,6 @@ fn an_ipv4_address_does_not_pass_name_constraints_as_an_ipv6_address() {
 #[test]
 fn what_has_one_extension_twice_is_refused() {
     const AUTHORITY_KEY: (&[u64], &[u8]) = (&[2, 5, 29, 35], &[0x30, 3, 0x80, 1, 7]);
-    const POLICIES: (&[u64], &[u8]) = (&[2, 5, 29, 32], &[0x30, 5, 0x30, 3, 6, 1, 0x2a]);
     const UNKNOWN: (&[u64], &[u8]) = (&[1, 3, 9], &[5, 0]);
     for (oid, content) in [AUTHORITY_KEY, POLICIES, UNKNOWN] {
         let world = World::new();
@@ -242,4 +242,102 @@ fn what_has_one_extension_twice_is_refused() {
             &[&format!("ca.pem holds a CA (CN=root) that {why}")],
         );
     }
+}
+
+const POLICIES: (&[u64], &[u8]) = (&[2, 5, 29, 32], &[0x30, 5, 0x30, 3, 6, 1, 0x2a]);
+const PURPOSES: &[u64] = &[2, 5, 29, 37];
+
+/// The extended key usages of one purpose: 1 for servers, 2 for clients.
+fn purpose(number: u8) -> [u8; 12] {
+    [0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, number]
+}
+
+// #17
+#[test]
+fn a_client_ca_may_have_critical_policies_and_purposes_that_it_is_for() {
+    let (policies, content) = POLICIES;
+    let cases = [
+        (policies, content.to_vec(), None),
+        (PURPOSES, purpose(2).to_vec(), None),
+        (
+            PURPOSES,
+            purpose(1).to_vec(),
+            Some("whose extended key usages leave out clientAuth"),
+        ),
+        (
+            &[2, 5, 29, 36],
+            vec![0x30, 3, 0x80, 1, 0],
+            Some("with the critical extension 2.5.29.36, which aegis does not know"),
+        ),
+    ];
+    for (oid, content, refused) in cases {
+        let world = World::new();
+        let root = Pki::named_with("root", |ca| {
+            ca.custom_extensions = vec![extension(oid, &content, true)];
+        });
+        std::fs::write(world.path("ca.pem"), root.ca_pem()).unwrap();
+        match refused {
+            None => drop(agree(&world, &root.client(), None)),
+            Some(why) => complains(&world, &["ca.pem holds a CA (CN=root) ", why]),
+        }
+    }
+    // The chain check knows no policies; of what it does not know, critical means no.
+    let world = World::new();
+    let between = world.pki.intermediate_with(|ca| {
+        ca.custom_extensions = vec![extension(POLICIES.0, POLICIES.1, true)];
+    });
+    let certificate = between.client().with_chain([between.ca_der()]);
+    let said = agree(&world, &certificate, Some("untrusted"));
+    let why = format!("{INTERMEDIATE} has the critical extension 2.5.29.32");
+    assert!(said.contains(&why), "{said}");
+}
+
+// #17
+#[test]
+fn name_constraints_that_are_not_compared_are_warned_of() {
+    let mut directory = rcgen::DistinguishedName::new();
+    directory.push(rcgen::DnType::CommonName, "leaf");
+    let email = rcgen::GeneralSubtree::Rfc822Name("e.org".to_owned());
+    let directory = rcgen::GeneralSubtree::DirectoryName(directory);
+    let dns = rcgen::GeneralSubtree::DnsName("example.org".to_owned());
+    for (subtree, warning, refused) in [
+        (dns, None, None),
+        (email, Some("an email address is refused"), None),
+        (directory, Some("a subject is refused"), Some("untrusted")),
+    ] {
+        let world = World::new();
+        let root = Pki::named_with("root", |ca| {
+            ca.name_constraints = Some(rcgen::NameConstraints {
+                permitted_subtrees: vec![subtree],
+                excluded_subtrees: vec![],
+            });
+        });
+        std::fs::write(world.path("ca.pem"), root.ca_pem()).unwrap();
+        warns_of_constraints(&world, warning);
+        let said = agree(&world, &root.client(), refused);
+        let why = "the name constraints of the client CA (CN=root) do not permit a name";
+        assert_eq!(said.contains(why), refused.is_some(), "{said}");
+    }
+    // Permitted: URIs of e.org.
+    let uris = b"\x30\x0b\xa0\x09\x30\x07\x86\x05e.org";
+    let mut world = World::new();
+    world.settings.allow = allow(r#""127.0.0.1""#, r#""spiffe://e.org/*""#, r#""*""#);
+    let root = Pki::named_with("root", |ca| {
+        ca.custom_extensions = vec![extension(&[2, 5, 29, 30], uris, true)];
+    });
+    std::fs::write(world.path("ca.pem"), root.ca_pem()).unwrap();
+    warns_of_constraints(&world, Some("a URI (as SPIFFE IDs are) is refused"));
+    let spiffe = root.client_with(|leaf| leaf.subject_alt_names = vec![uri("spiffe://e.org/p")]);
+    let said = agree(&world, &spiffe, Some("untrusted"));
+    assert!(said.contains("aegis permits none"), "{said}");
+}
+
+#[track_caller]
+fn warns_of_constraints(world: &World, expected: Option<&str>) {
+    let mut check = command();
+    check.args(["check", "--config"]).arg(world.write_config());
+    let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    let warning = "warning: the client CA (CN=root) constrains names of a kind";
+    assert_eq!(said.contains(warning), expected.is_some(), "{said}");
+    assert!(said.contains(expected.unwrap_or_default()), "{said}");
 }
