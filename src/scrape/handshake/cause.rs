@@ -99,6 +99,8 @@ pub(super) enum Cause {
     CriticalExtension(Who, String),
     CaAsLeaf,
     NotACa(Who),
+    /// Its version is not 3.
+    Version(Who),
     /// It does not follow RFC 5280, in a way that is known by webpki's name alone.
     Other(webpki::Error),
 }
@@ -122,6 +124,7 @@ impl Cause {
             | Self::CriticalExtension(..)
             | Self::CaAsLeaf
             | Self::NotACa(_)
+            | Self::Version(_)
             | Self::Other(_) => Refusal::Untrusted,
         }
     }
@@ -154,6 +157,7 @@ impl Cause {
             | Self::NameConstraints(_)
             | Self::CaAsLeaf
             | Self::NotACa(_)
+            | Self::Version(_)
             | Self::Other(_) => {
                 CertificateError::Other(OtherError(std::sync::Arc::new(fmt::Error)))
             }
@@ -215,6 +219,7 @@ impl Display for Cause {
                 f,
                 "{who} is no CA (basicConstraints CA:TRUE is not in it), but has issued the certificate below it"
             ),
+            Self::Version(who) => write!(f, "{who} is not of version 3, and can say nothing of itself"),
             Self::Other(error) => {
                 write!(f, "a certificate of the chain does not follow RFC 5280 ({error:?})")
             }

@@ -200,6 +200,7 @@ fn of_form(certificate: &X509Certificate<'_>, place: Place, error: &webpki::Erro
         return Cause::CriticalExtension(who, unknown.oid.to_id_string());
     }
     match Flaw::of(certificate, place) {
+        _ if matches!(error, webpki::Error::UnsupportedCertVersion) => Cause::Version(who),
         Some(flaw) => Cause::Flawed(who, flaw),
         None if matches!(error, webpki::Error::BadDer) => Cause::Unreadable(who),
         None => Cause::Other(error.clone()),

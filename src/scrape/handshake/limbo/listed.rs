@@ -63,7 +63,6 @@ pub(super) const ACCEPTED: &[(&str, &[&str])] = &[
             "webpki::san::wildcard-not-in-leftmost-san",
             "webpki::san::wildcard-match-across-labels-san",
             "webpki::san::wildcard-embedded-ulabel-san",
-            "webpki::san::unicode-emoji-san",
             "webpki::san::no-san",
             "webpki::san::san-wildcard-only",
             "webpki::san::san-wildcard-only-tld",
