@@ -341,3 +341,40 @@ fn warns_of_constraints(world: &World, expected: Option<&str>) {
     assert_eq!(said.contains(warning), expected.is_some(), "{said}");
     assert!(said.contains(expected.unwrap_or_default()), "{said}");
 }
+
+#[test]
+fn what_is_wrong_is_said_with_the_certificate_that_has_it() {
+    let cases: Vec<(Change, &str)> = vec![
+        (
+            change(|ca| ca.not_before = rcgen::date_time_ymd(2090, 1, 1)),
+            " ends before it begins; it must be issued again",
+        ),
+        (
+            change(|ca| ca.custom_extensions = vec![extension(PURPOSES, &[0x30, 0], false)]),
+            " has extended key usages with none in them; it must be issued again",
+        ),
+        (
+            change(|ca| ca.custom_extensions = vec![extension(&[2, 5, 29, 30], b"\x31\0", true)]),
+            " has an extension (",
+        ),
+    ];
+    let world = World::new();
+    for (change, why) in cases {
+        let between = world.pki.intermediate_with(|ca| {
+            ca.not_after = rcgen::date_time_ymd(2080, 1, 1);
+            change(ca);
+        });
+        let certificate = between.client().with_chain([between.ca_der()]);
+        let said = agree(&world, &certificate, Some("untrusted"));
+        assert!(said.contains(&format!("{INTERMEDIATE}{why}")), "{said}");
+    }
+    // Another key of the issuer's name, of the same kind and of another.
+    let (own, namesake) = (world.pki.intermediate(), world.pki.intermediate());
+    let certificate = namesake.client().with_chain([own.ca_der()]);
+    let said = agree(&world, &certificate, Some("untrusted"));
+    let why = "the certificate names CN=aegis test intermediate as its issuer, but that key has not signed it";
+    assert!(said.contains(why), "{said}");
+    let said = agree(&world, &namesake.client(), Some("untrusted"));
+    let why = "the certificate does not chain to a client CA: its issuer (CN=aegis test intermediate) is none";
+    assert!(said.contains(why), "{said}");
+}

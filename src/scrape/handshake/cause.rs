@@ -99,8 +99,8 @@ pub(super) enum Cause {
     CriticalExtension(Who, String),
     CaAsLeaf,
     NotACa(Who),
-    /// Its version is not 3.
-    Version(Who),
+    /// It breaks RFC 5280 in a way that webpki names and [`Flaw`] does not.
+    Broken(Who, &'static str),
     /// It does not follow RFC 5280, in a way that is known by webpki's name alone.
     Other(webpki::Error),
 }
@@ -124,7 +124,7 @@ impl Cause {
             | Self::CriticalExtension(..)
             | Self::CaAsLeaf
             | Self::NotACa(_)
-            | Self::Version(_)
+            | Self::Broken(..)
             | Self::Other(_) => Refusal::Untrusted,
         }
     }
@@ -157,7 +157,7 @@ impl Cause {
             | Self::NameConstraints(_)
             | Self::CaAsLeaf
             | Self::NotACa(_)
-            | Self::Version(_)
+            | Self::Broken(..)
             | Self::Other(_) => {
                 CertificateError::Other(OtherError(std::sync::Arc::new(fmt::Error)))
             }
@@ -219,7 +219,7 @@ impl Display for Cause {
                 f,
                 "{who} is no CA (basicConstraints CA:TRUE is not in it), but has issued the certificate below it"
             ),
-            Self::Version(who) => write!(f, "{who} is not of version 3, and can say nothing of itself"),
+            Self::Broken(who, problem) => write!(f, "{who} {problem}; it must be issued again"),
             Self::Other(error) => {
                 write!(f, "a certificate of the chain does not follow RFC 5280 ({error:?})")
             }

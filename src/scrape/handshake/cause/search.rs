@@ -59,9 +59,10 @@ impl Search<'_> {
             )),
             E::PathLenConstraintViolated => path_length(&path),
             E::NameConstraintViolation => Cause::NameConstraints(self.constrains(&path)),
-            E::InvalidSignatureForPublicKey => self.bad_signature(&path),
-            E::UnsupportedSignatureAlgorithmContext(_)
-            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            // Of one kind of key, or of two.
+            E::InvalidSignatureForPublicKey
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => self.bad_signature(&path),
+            E::UnsupportedSignatureAlgorithmContext(_) => {
                 let step = steps.find(|Step(_, c)| !self.is_known_algorithm(c));
                 let step = step.or(path.last());
                 let oid = step.map(|Step(_, c)| c.signature_algorithm.algorithm.to_id_string());
@@ -69,7 +70,7 @@ impl Search<'_> {
             }
             E::UnknownIssuer => self.unknown_issuer(&path),
             other => {
-                let broken = self.of_intermediate();
+                let broken = self.of_intermediate().or_else(|| broken(&path, other));
                 broken.unwrap_or_else(|| Cause::Other(other.clone()))
             }
         }
@@ -200,11 +201,53 @@ fn of_form(certificate: &X509Certificate<'_>, place: Place, error: &webpki::Erro
         return Cause::CriticalExtension(who, unknown.oid.to_id_string());
     }
     match Flaw::of(certificate, place) {
-        _ if matches!(error, webpki::Error::UnsupportedCertVersion) => Cause::Version(who),
+        _ if matches!(error, webpki::Error::UnsupportedCertVersion) => {
+            Cause::Broken(who, "is not of version 3, and can say nothing of itself")
+        }
+        _ if names_two_algorithms(certificate) => Cause::Broken(who, TWO_ALGORITHMS),
         Some(flaw) => Cause::Flawed(who, flaw),
         None if matches!(error, webpki::Error::BadDer) => Cause::Unreadable(who),
         None => Cause::Other(error.clone()),
     }
+}
+
+/// The certificate of the path that an error without a place is about.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with webpki")]
+fn broken(path: &[Step<'_>], error: &webpki::Error) -> Option<Cause> {
+    use webpki::Error as E;
+    let find = |is_it: fn(&X509Certificate<'_>) -> bool, problem| {
+        let step = path.iter().find(|Step(_, certificate)| is_it(certificate));
+        step.map(|step| Cause::Broken(step.who(), problem))
+    };
+    match error {
+        E::InvalidCertValidity => find(
+            |c| c.validity().not_after < c.validity().not_before,
+            "ends before it begins",
+        ),
+        E::EmptyEkuExtension => find(
+            states_no_purpose,
+            "has extended key usages with none in them",
+        ),
+        E::SignatureAlgorithmMismatch => find(names_two_algorithms, TWO_ALGORITHMS),
+        _ => path.iter().find_map(|step @ Step(place, certificate)| {
+            let flaw = Flaw::of(certificate, *place)?;
+            Some(Cause::Flawed(step.who(), flaw))
+        }),
+    }
+}
+
+const TWO_ALGORITHMS: &str = "names two algorithms of its signature";
+
+/// Whether it has extended key usages, and they are an empty sequence.
+fn states_no_purpose(certificate: &X509Certificate<'_>) -> bool {
+    let mut extensions = certificate.extensions().iter();
+    extensions.any(|extension| {
+        extension.oid == oid::OID_X509_EXT_EXTENDED_KEY_USAGE && extension.value == [0x30, 0]
+    })
+}
+
+fn names_two_algorithms(certificate: &X509Certificate<'_>) -> bool {
+    certificate.signature_algorithm != certificate.tbs_certificate.signature
 }
 
 /// The critical extensions that webpki knows.
