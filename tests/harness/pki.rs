@@ -57,6 +57,18 @@ impl Pki {
         Self { issuer }
     }
 
+    /// Another certificate of this intermediate's key, by the CA above it, with something changed.
+    pub fn another_certificate(
+        &self,
+        above: &Self,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
+        let mut params = ca_params("aegis test intermediate");
+        change(&mut params);
+        let certificate = params.signed_by(self.issuer.key(), &above.issuer);
+        certificate.unwrap().der().clone()
+    }
+
     pub fn ca_pem(&self) -> String {
         self.issuer.as_ref().pem()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rcgen::{CrlScope, KeyUsagePurpose};
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -248,6 +249,67 @@ fn crls_of_intermediates_of_one_name_count_by_their_keys() {
     agree(&world, &client(&other), None);
     crl(&one, "other.pem", &revoked);
     agree(&world, &client(&other), Some("revoked"));
+}
+
+#[test]
+fn a_crl_for_cas_or_for_others_alone_covers_no_certificate_of_the_other_kind() {
+    let mut world = World::new();
+    world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+    let part = |pki: &Pki, scope| {
+        pki.crl_with([], |params| {
+            let mut point = issuing_point("all").unwrap();
+            point.scope = Some(scope);
+            params.issuing_distribution_point = Some(point);
+        })
+    };
+    let between = world.pki.intermediate();
+    let (direct, below) = (
+        world.pki.client(),
+        between.client().with_chain([between.ca_der()]),
+    );
+    let of_leaves = part(&world.pki, CrlScope::UserCertsOnly);
+    let of_cas = part(&world.pki, CrlScope::CaCertsOnly);
+    let own = between.crl_with([], |_| {});
+    let good = "";
+    for (crls, said_of_direct, said_of_below) in [
+        (
+            of_leaves.clone() + &own,
+            good,
+            "covers the intermediate certificate (CN=aegis test intermediate)",
+        ),
+        (of_cas.clone() + &own, "covers the certificate", good),
+        (of_leaves + &of_cas + &own, good, good),
+    ] {
+        std::fs::write(world.path("crl.pem"), crls).unwrap();
+        for (certificate, why) in [(&direct, said_of_direct), (&below, said_of_below)] {
+            let refused = (!why.is_empty()).then_some("revoked");
+            let said = agree(&world, certificate, refused);
+            assert!(said.contains(why), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_crl_of_an_intermediate_that_may_not_sign_it_does_not_count() {
+    let mut world = World::new();
+    world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+    let between = world.pki.intermediate();
+    let crls = world.pki.crl_with([], |_| {}) + &between.crl_with([], |_| {});
+    std::fs::write(world.path("crl.pem"), crls).unwrap();
+    for (usage, why) in [
+        (KeyUsagePurpose::CrlSign, None),
+        (
+            KeyUsagePurpose::DigitalSignature,
+            Some("the key usages of its issuer (CN=aegis test intermediate) leave out cRLSign"),
+        ),
+    ] {
+        let ca = between.another_certificate(&world.pki, |ca| {
+            ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, usage];
+        });
+        let certificate = between.client().with_chain([ca]);
+        let said = agree(&world, &certificate, why.map(|_| "revoked"));
+        assert!(said.contains(why.unwrap_or_default()), "{said}");
+    }
 }
 
 /// Where a certificate says that its CRL is.
