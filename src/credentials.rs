@@ -1,24 +1,29 @@
 //! The certificates, the key and the CRLs that the configuration names, read and checked.
 
 mod ca;
-pub(crate) mod crl;
+mod crl;
 mod expiry;
+pub(crate) mod revocation;
+mod signature;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
 
 use crate::config::{self, ExpiredCrls, Fault, Given};
-pub(crate) use ca::usable_ca;
-use ca::{in_validity, parsed};
+pub use ca::ClientCas;
+pub(crate) use ca::{ClientCa, may_sign_crls};
+use ca::{in_validity, parsed, subject_of};
+pub use crl::Crl;
 pub(crate) use expiry::seconds_until;
 pub use expiry::{Expiry, Role};
+pub(crate) use signature::is_signed_by;
 
 /// What TLS is spoken with: aegis's own certificate and key, and whom it trusts.
 #[derive(Debug)]
@@ -28,9 +33,9 @@ pub struct Credentials {
     /// The private key of that leaf.
     pub key: PrivateKeyDer<'static>,
     /// The CAs that client certificates must lead to. Never empty.
-    pub client_cas: RootCertStore,
+    pub client_cas: ClientCas,
     /// The CRLs for client certificates.
-    pub client_crls: Vec<CertificateRevocationListDer<'static>>,
+    pub client_crls: Vec<Crl>,
     /// Until when the CRLs leave any client CA, in seconds since the Unix epoch; without CRLs, for
     /// ever.
     pub vouched_until: i64,
@@ -55,7 +60,7 @@ impl Credentials {
         let client_crls = loader.crls(&tls.client_crl_files, &cas);
         let vouched_until = match client_crls.is_empty() {
             true => i64::MAX,
-            false => loader.vouched_until(&cas, tls.expired_crls),
+            false => loader.vouched_until(&cas, &client_crls, tls.expired_crls),
         };
         match key {
             Some(key) if loader.faults.is_empty() => Ok(Self {
@@ -77,8 +82,6 @@ struct Loader {
     faults: Vec<Fault>,
     expiries: Vec<Expiry>,
     warnings: Vec<String>,
-    /// Until when the latest CRL of each issuer is good.
-    crls: HashMap<Vec<u8>, i64>,
 }
 
 impl Loader {
@@ -127,69 +130,56 @@ impl Loader {
         &mut self,
         file: &Given<PathBuf>,
         certificates: &[CertificateDer<'static>],
-    ) -> RootCertStore {
-        let mut store = RootCertStore::empty();
+    ) -> ClientCas {
+        let mut cas = ClientCas::default();
         for certificate in certificates {
-            match usable_ca(certificate, ASN1Time::now()) {
+            match cas.add(certificate, ASN1Time::now()) {
                 Ok(ca) => {
                     self.expiries.push(Expiry::of(Role::ClientCa, &ca));
-                    if let Err(error) = store.add(certificate.clone()) {
-                        self.fault(
-                            file,
-                            CA_KEY,
-                            &format!("holds a CA that cannot be used: {error}"),
-                        );
-                    }
+                    self.warnings.extend(ca::incomparable(&ca));
                 }
                 Err(problem) => self.fault(file, CA_KEY, &problem),
             }
         }
-        store
+        cas
     }
 
-    fn crls(
-        &mut self,
-        files: &[Given<PathBuf>],
-        client_cas: &[CertificateDer<'static>],
-    ) -> Vec<CertificateRevocationListDer<'static>> {
-        let mut all = Vec::new();
-        // Of two lists of one issuer only the first would be asked, be it the older.
-        let mut issuers = HashSet::new();
+    fn crls(&mut self, files: &[Given<PathBuf>], client_cas: &[CertificateDer<'_>]) -> Vec<Crl> {
+        let client_cas = Vec::from_iter(client_cas.iter().filter_map(|ca| parsed(ca).ok()));
+        let mut crls = Vec::new();
         for file in files {
-            for crl in self.crls_of(file) {
-                match crl::usable_crl(&crl, client_cas) {
-                    Ok(summary) if issuers.insert(summary.scope.clone()) => {
-                        let until = summary.expiry.as_ref().map_or(i64::MAX, |expiry| expiry.at);
-                        let (issuer, _) = summary.scope;
-                        let latest = self.crls.entry(issuer).or_insert(until);
-                        *latest = until.max(*latest);
-                        self.expiries.extend(summary.expiry);
-                        all.push(crl);
-                    }
-                    Ok(summary) => {
-                        let problem = format!(
-                            "holds a second CRL of {}; keep the newer alone",
-                            summary.issuer
-                        );
-                        self.fault(file, CRL_KEY, &problem);
+            for der in self.crls_of(file) {
+                match read_crl(&der, &client_cas, ASN1Time::now()) {
+                    Ok((crl, warning)) => {
+                        let file = file.value.display();
+                        let warning = warning.map(|warning| format!("{file} {warning}"));
+                        self.warnings.extend(warning);
+                        crls.push(crl);
                     }
                     Err(problem) => self.fault(file, CRL_KEY, &problem),
                 }
             }
         }
-        all
+        self.expiries.extend(latest(&crls).map(Crl::expiry));
+        crls
     }
 
     /// Until when any CA is left of which a CRL says who is revoked.
-    fn vouched_until(&mut self, cas: &[CertificateDer<'_>], expired: ExpiredCrls) -> i64 {
+    fn vouched_until(
+        &mut self,
+        cas: &[CertificateDer<'_>],
+        crls: &[Crl],
+        expired: ExpiredCrls,
+    ) -> i64 {
         let mut latest = i64::MIN;
         for ca in cas.iter().filter_map(|ca| parsed(ca).ok()) {
-            match (self.crls.get(ca.subject().as_raw()), expired) {
-                (Some(until), ExpiredCrls::Refuse) => latest = latest.max(*until),
+            let own = crls.iter().filter(|crl| crl.is_of_client_ca(&ca));
+            match (own.map(Crl::next_update).max(), expired) {
+                (Some(until), ExpiredCrls::Refuse) => latest = latest.max(until),
                 (Some(_), ExpiredCrls::UnsafeAccept) => latest = i64::MAX,
                 (None, _) => self.warnings.push(format!(
                     "there is no CRL of the client CA ({}): every certificate of it is refused; add it to tls.client_crl_files",
-                    ca.subject()
+                    subject_of(&ca)
                 )),
             }
         }
@@ -214,7 +204,7 @@ impl Loader {
                 Vec::new()
             }
             Err(error) => {
-                self.fault(file, CRL_KEY, &format!("is broken PEM: {error}"));
+                self.fault(file, CRL_KEY, &broken_pem(&error));
                 Vec::new()
             }
         }
@@ -268,7 +258,65 @@ pub fn certificates(
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(fault(file, key, &"holds no certificate in PEM")),
-        Err(error) => Err(fault(file, key, &format!("is broken PEM: {error}"))),
+        Err(error) => Err(fault(file, key, &broken_pem(&error))),
+    }
+}
+
+/// Reads a CRL in DER, and looks for the client CA that has signed it. With it comes what is
+/// allowed, but will hurt.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(crate) fn read_crl(
+    der: &[u8],
+    client_cas: &[X509Certificate<'_>],
+    now: ASN1Time,
+) -> Result<(Crl, Option<String>), String> {
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    let mut crl = Crl::read(der, now)?;
+    let mut signers = client_cas.iter();
+    let signers = signers
+        .by_ref()
+        .filter(|ca| crl.note_signer(ca, algorithms.all));
+    let signers = Vec::from_iter(signers);
+    let issuer = crl.issuer();
+    if !signers.is_empty() && !signers.iter().any(|ca| may_sign_crls(ca)) {
+        return Err(format!(
+            "holds a CRL of {issuer}, but the key usages of that client CA leave out cRLSign; issue the CA again with it"
+        ));
+    }
+    let is_strange = signers.is_empty() && client_cas.iter().any(|ca| crl.is_named_after(ca));
+    let warning = is_strange.then(|| {
+        format!("holds a CRL of {issuer} that none of the client CAs of that name has signed: it says nothing of their certificates")
+    });
+    Ok((crl, warning))
+}
+
+/// The CRLs that no later one replaces.
+fn latest(crls: &[Crl]) -> impl Iterator<Item = &Crl> {
+    let is_replaced = |(place, crl): (usize, &Crl)| {
+        crls.iter().enumerate().any(|(other_place, other)| {
+            let (own, others) = (crl.next_update(), other.next_update());
+            let is_later = (others, other_place) > (own, place);
+            is_later && other.is_of_one_series_with(crl)
+        })
+    };
+    let all = crls.iter().enumerate();
+    all.filter(move |crl| !is_replaced(*crl))
+        .map(|(_, crl)| crl)
+}
+
+/// What is wrong with a PEM file. Its lines are not shown: they could be those of a key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn broken_pem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "is broken PEM: a section has no END line of its kind"
+        }
+        pem::Error::IllegalSectionStart { .. } => "is broken PEM: a BEGIN line is not well-formed",
+        pem::Error::Base64Decode(_) => "is broken PEM: a section is not base64",
+        pem::Error::SectionTooLarge => "is broken PEM: a section is too large",
+        _ => "is broken PEM",
     }
 }
 

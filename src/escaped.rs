@@ -21,6 +21,29 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A text that others may have written a part of, as one line of visible characters.
+///
+/// What moves a cursor, ends a line or turns the direction of text is escaped; letters of every
+/// script stay, and so does the length. Foreign names are [`Escaped`] before: this is for what
+/// they stand in.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_format(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Separators of lines, and marks that turn the direction of text or join it.
+fn is_format(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Long enough for every sensible name and error; short enough that nobody fills a disk with
 /// one.
 const LONGEST_FOREIGN_TEXT: usize = 256;
@@ -38,6 +61,19 @@ mod tests {
         assert_eq!(shown("/n\u{f6}".as_bytes()), "/n\\xc3\\xb6");
         assert_eq!(shown(&[b'a'; 300]), format!("{}…", "a".repeat(256)));
         assert_eq!(shown(&[b'a'; 256]), "a".repeat(256));
+    }
+
+    #[test]
+    fn what_moves_a_cursor_or_turns_text_is_not_shown_as_it_is() {
+        for (text, shown) in [
+            ("/srv/M\u{fc}ller \"CA\".pem", "/srv/M\u{fc}ller \"CA\".pem"),
+            ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
+            ("a\nb\r\t\0", "a\\u{a}b\\u{d}\\u{9}\\u{0}"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("\u{202e}drawkcab\u{2069}", "\\u{202e}drawkcab\\u{2069}"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
     }
 
     /// What was escaped, from what is shown.

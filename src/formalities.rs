@@ -3,6 +3,8 @@
 //! Asked of a client CA at load and of a scraper's chain in the handshake, after the chain check.
 //! What is merely missing is let pass, as key identifiers are; `docs/certificate-cases.md` says why.
 
+mod names;
+
 use std::error;
 use std::fmt;
 
@@ -24,16 +26,24 @@ pub(crate) enum Place {
 /// What is wrong with a certificate, beginning with its verb, and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    Unreadable,
     Nameless,
     Serial,
+    PaddedSerial,
     Key,
+    DuplicateExtension,
     UnreadableExtension,
     HalfIssuer,
     SignsAsLeaf,
+    MayNotSign,
+    MayNotSignHandshakes,
     ConstrainsAsLeaf,
     ConstrainsNothing,
     PolicyConstraints,
+    MappedAddress,
+    NoNames,
+    UnreadableName,
+    Mask,
+    PaddedPathLength,
 }
 
 impl Flaw {
@@ -46,8 +56,15 @@ impl Flaw {
         if ca.iter_rdn().next().is_none() {
             return Some(Self::Nameless);
         }
-        if place != Place::Anchor && !is_proper_serial(certificate.raw_serial()) {
+        let serial = certificate.raw_serial();
+        if !is_minimal(serial) {
+            return Some(Self::PaddedSerial);
+        }
+        if place != Place::Anchor && !is_proper_serial(serial) {
             return Some(Self::Serial);
+        }
+        if certificate.extensions_map().is_err() {
+            return Some(Self::DuplicateExtension);
         }
         if !is_usable(certificate.public_key()) {
             return Some(Self::Key);
@@ -68,19 +85,26 @@ impl Flaw {
                     by.authority_cert_issuer.is_some() != by.authority_cert_serial.is_some();
                 is_half.then_some(Self::HalfIssuer)
             }
-            ParsedExtension::KeyUsage(usage) => {
-                (is_leaf && usage.key_cert_sign()).then_some(Self::SignsAsLeaf)
-            }
+            // Of a CA that is trusted, this is asked at load (credentials/ca.rs).
+            ParsedExtension::KeyUsage(usage) => match place {
+                Place::Leaf if usage.key_cert_sign() => Some(Self::SignsAsLeaf),
+                // A handshake is signed with it (RFC 8446, section 4.4.2.2).
+                Place::Leaf => (!usage.digital_signature()).then_some(Self::MayNotSignHandshakes),
+                Place::Intermediate => (!usage.key_cert_sign()).then_some(Self::MayNotSign),
+                Place::Anchor => None,
+            },
             ParsedExtension::NameConstraints(_) if is_leaf => Some(Self::ConstrainsAsLeaf),
-            ParsedExtension::NameConstraints(names) => {
-                let is_some =
-                    names.permitted_subtrees.is_some() || names.excluded_subtrees.is_some();
-                (!is_some).then_some(Self::ConstrainsNothing)
+            ParsedExtension::NameConstraints(constraints) => names::of_constraints(constraints),
+            ParsedExtension::BasicConstraints(constraints) => {
+                let length = constraints.path_len_constraint;
+                let is_minimal = length.is_none_or(|length| ends_with(extension.value, length));
+                (!is_minimal).then_some(Self::PaddedPathLength)
             }
             // The chain check refuses a critical one: nothing here knows of policies.
             ParsedExtension::PolicyConstraints(_) if place != Place::Anchor => {
                 Some(Self::PolicyConstraints)
             }
+            ParsedExtension::SubjectAlternativeName(names) => names::of_names(names, is_leaf),
             ParsedExtension::ParseError { .. } if JUDGED.contains(&extension.oid) => {
                 Some(Self::UnreadableExtension)
             }
@@ -90,13 +114,39 @@ impl Flaw {
 }
 
 /// The extensions that must be readable if they are there.
-const JUDGED: [Oid<'_>; 5] = [
+const JUDGED: [Oid<'_>; 6] = [
     oid::OID_PKIX_AUTHORITY_INFO_ACCESS,
     oid::OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
     oid::OID_X509_EXT_KEY_USAGE,
     oid::OID_X509_EXT_NAME_CONSTRAINTS,
     oid::OID_X509_EXT_POLICY_CONSTRAINTS,
+    oid::OID_X509_EXT_SUBJECT_ALT_NAME,
 ];
+
+/// Whether an integer has no octet in front that it could do without (X.690, section 8.3.2).
+///
+/// One serial number written in two ways would be two: a CRL could list the other.
+pub(crate) fn is_minimal(integer: &[u8]) -> bool {
+    match integer {
+        [0, second, ..] => *second >= 0x80,
+        [0xff, second, ..] => *second < 0x80,
+        [_, ..] => true,
+        [] => false,
+    }
+}
+
+/// Whether the DER ends with this number, as an integer without an octet too many.
+fn ends_with(der: &[u8], number: u32) -> bool {
+    let octets = number.to_be_bytes();
+    // One zero in front says that the first bit is no sign.
+    let octets = [&[0], &octets[..]].concat();
+    let mut integers = (0..octets.len()).filter_map(|skipped| octets.get(skipped..));
+    let minimal = integers.find(|integer| is_minimal(integer));
+    minimal.is_some_and(|integer| {
+        let rest = der.strip_suffix(integer).and_then(|rest| rest.split_last());
+        rest.is_some_and(|(length, _)| usize::from(*length) == integer.len())
+    })
+}
 
 /// Positive, and of 20 octets at most (RFC 5280, section 4.1.2.2), not counting the zero that
 /// keeps a first bit from being the sign.
@@ -133,181 +183,30 @@ const CURVES: [Oid<'_>; 3] = [
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreadable => "cannot be read",
             Self::Nameless => "leaves the name of the CA empty",
             Self::Serial => "has a serial number that is zero, negative or longer than 20 octets",
+            Self::PaddedSerial => "has a serial number that is not minimal DER",
+            Self::DuplicateExtension => "has one extension twice",
+            Self::MappedAddress => "has an IPv4 address that is written as an IPv6 address (::ffff:0:0/96) among its names",
+            Self::NoNames => "has a subjectAltName without a name in it",
+            Self::UnreadableName => "has a subjectAltName with a name that cannot be read",
+            Self::Mask => "has nameConstraints with an IP network whose mask is none",
+            Self::PaddedPathLength => "has a path length that is not minimal DER",
             Self::Key => "has a key that is none of P-256, P-384, P-521, Ed25519, RSA of 2048 to 8192 bits in whole octets",
-            Self::UnreadableExtension => "has an extension (authorityInfoAccess, authorityKeyIdentifier, keyUsage, nameConstraints or policyConstraints) that cannot be read",
+            Self::UnreadableExtension => "has an extension (authorityInfoAccess, authorityKeyIdentifier, keyUsage, nameConstraints, policyConstraints or subjectAltName) that cannot be read",
             Self::HalfIssuer => "has an authorityKeyIdentifier with one of issuer and serial number",
             Self::SignsAsLeaf => "has the key usage keyCertSign and is no CA",
+            Self::MayNotSign => "states key usages without keyCertSign, but has issued the certificate below it",
+            Self::MayNotSignHandshakes => "states key usages without digitalSignature, which TLS needs",
             Self::ConstrainsAsLeaf => "has nameConstraints and is no CA",
             Self::ConstrainsNothing => "has nameConstraints that constrain nothing",
             Self::PolicyConstraints => "has policyConstraints, which aegis cannot honor",
         })?;
-        f.write_str("; it must be issued anew")
+        f.write_str("; it must be issued again")
     }
 }
 
 impl error::Error for Flaw {}
 
 #[cfg(test)]
-mod tests {
-    use rcgen::{
-        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, IsCa, KeyPair,
-        KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
-    };
-    use x509_parser::parse_x509_certificate;
-    use x509_parser::prelude::FromDer as _;
-
-    use super::*;
-
-    fn found(place: Place, key: &KeyPair, change: impl Fn(&mut CertificateParams)) -> Option<Flaw> {
-        let mut params = CertificateParams::default();
-        if place != Place::Leaf {
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        }
-        change(&mut params);
-        let certificate = params.self_signed(key).unwrap();
-        let (_, certificate) = parse_x509_certificate(certificate.der()).unwrap();
-        Flaw::of(&certificate, place)
-    }
-
-    fn with(oid: &[u64], content: &[u8]) -> impl Fn(&mut CertificateParams) {
-        let extension = CustomExtension::from_oid_content(oid, content.to_vec());
-        move |params| params.custom_extensions = vec![extension.clone()]
-    }
-
-    const PLACES: [Place; 3] = [Place::Leaf, Place::Intermediate, Place::Anchor];
-
-    #[test]
-    fn what_common_tools_write_has_no_flaw() {
-        for place in PLACES {
-            for algorithm in [
-                &rcgen::PKCS_ECDSA_P256_SHA256,
-                &PKCS_ECDSA_P384_SHA384,
-                &PKCS_ECDSA_P521_SHA512,
-                &PKCS_ED25519,
-                &rcgen::PKCS_RSA_SHA256,
-            ] {
-                let key = KeyPair::generate_for(algorithm).unwrap();
-                // No authority key identifier, and in a leaf none of its own either: rcgen by default.
-                assert_eq!(found(place, &key, |_| {}), None, "{place:?} {algorithm:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn each_flaw_is_found_where_it_is_one() {
-        const AKI: &[u64] = &[2, 5, 29, 35];
-        const NAMES: &[u64] = &[2, 5, 29, 30];
-        const POLICIES: &[u64] = &[2, 5, 29, 36];
-        const AIA: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
-        const DNS_A: &[u8] = &[0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'a'];
-        const SERIAL_ALONE: &[u8] = &[0x30, 3, 0x82, 1, 7];
-        const ISSUER_ALONE: &[u8] = &[0x30, 5, 0xa1, 3, 0x82, 1, b'a'];
-        const ISSUER_AND_SERIAL: &[u8] = &[0x30, 8, 0xa1, 3, 0x82, 1, b'a', 0x82, 1, 7];
-        const REQUIRES_POLICY: &[u8] = &[0x30, 3, 0x80, 1, 3];
-        type Change = Box<dyn Fn(&mut CertificateParams)>;
-        let nameless: Change =
-            Box::new(|params| params.distinguished_name = DistinguishedName::new());
-        let signs: Change =
-            Box::new(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
-        let zero: Change = Box::new(|params| params.serial_number = Some(vec![0].into()));
-        let extension = |oid, content| -> Change { Box::new(with(oid, content)) };
-        let everywhere = |flaw| [Some(flaw); 3];
-        let cases: [(Change, [Option<Flaw>; 3]); 14] = [
-            (nameless, everywhere(Flaw::Nameless)),
-            (zero, [Some(Flaw::Serial), Some(Flaw::Serial), None]),
-            (signs, [Some(Flaw::SignsAsLeaf), None, None]),
-            (extension(AKI, SERIAL_ALONE), everywhere(Flaw::HalfIssuer)),
-            (extension(AKI, ISSUER_ALONE), everywhere(Flaw::HalfIssuer)),
-            (extension(AKI, ISSUER_AND_SERIAL), [None; 3]),
-            (extension(AKI, &[0x30, 0]), [None; 3]),
-            (extension(AKI, b"?"), everywhere(Flaw::UnreadableExtension)),
-            (extension(AIA, b"?"), everywhere(Flaw::UnreadableExtension)),
-            (extension(&[1, 3, 9], b"?"), [None; 3]),
-            // certificatePolicies: known, and of no consequence.
-            (extension(&[2, 5, 29, 32], b"?"), [None; 3]),
-            (
-                extension(NAMES, DNS_A),
-                [Some(Flaw::ConstrainsAsLeaf), None, None],
-            ),
-            (
-                extension(NAMES, &[0x30, 0]),
-                [
-                    Some(Flaw::ConstrainsAsLeaf),
-                    Some(Flaw::ConstrainsNothing),
-                    Some(Flaw::ConstrainsNothing),
-                ],
-            ),
-            (
-                extension(POLICIES, REQUIRES_POLICY),
-                [
-                    Some(Flaw::PolicyConstraints),
-                    Some(Flaw::PolicyConstraints),
-                    None,
-                ],
-            ),
-        ];
-        let key = KeyPair::generate().unwrap();
-        for (row, (change, expected)) in cases.iter().enumerate() {
-            let found = PLACES.map(|place| found(place, &key, change));
-            assert_eq!(found, *expected, "row {row}");
-        }
-    }
-
-    #[test]
-    fn serial_numbers_are_positive_and_of_twenty_octets_at_most() {
-        let long = [0x7f; 21];
-        let with_sign = [&[0][..], &[0xff; 20]].concat();
-        let too_long_with_sign = [&[0][..], &[0xff; 21]].concat();
-        for (serial, proper) in [
-            (&[1][..], true),
-            (&[0, 0x80], true),
-            (&long[1..], true),
-            (&with_sign, true),
-            (&[], false),
-            (&[0], false),
-            (&[0, 0], false),
-            (&[0x80], false),
-            (&[0xff, 1], false),
-            (&long, false),
-            (&too_long_with_sign, false),
-        ] {
-            assert_eq!(is_proper_serial(serial), proper, "{serial:?}");
-        }
-    }
-
-    #[test]
-    fn rsa_keys_are_of_2048_to_8192_bits_in_whole_octets() {
-        for (octets, first, usable) in [
-            (256, 0xff, true),
-            (1024, 0x80, true),
-            (255, 0xff, false),
-            (256, 0x7f, false),
-            (257, 0x0f, false),
-            (1025, 0x80, false),
-        ] {
-            let mut modulus = vec![0xff; octets];
-            modulus[0] = first;
-            let spki = rsa(&modulus);
-            let (_, key) = SubjectPublicKeyInfo::from_der(&spki).unwrap();
-            assert_eq!(is_usable(&key), usable, "{octets} {first}");
-        }
-    }
-
-    fn rsa(modulus: &[u8]) -> Vec<u8> {
-        let tlv = |tag, content: &[u8]| {
-            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-            [&[tag, 0x82], &length[..], content].concat()
-        };
-        let sign: &[u8] = if modulus[0] >= 0x80 { &[0] } else { &[] };
-        let modulus = tlv(2, &[sign, modulus].concat());
-        let key = tlv(0x30, &[&modulus[..], &[2, 1, 3]].concat());
-        let algorithm = [0x30, 13, 6, 9, 42, 0x86, 72, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
-        tlv(
-            0x30,
-            &[&algorithm[..], &tlv(3, &[&[0], &key[..]].concat())].concat(),
-        )
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ mod claim;
 mod pattern;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXUPPER};
@@ -108,7 +108,7 @@ pub enum Name {
     Dns(String),
     /// An email address, its domain in lower case.
     Email(String),
-    /// An IP address, canonical.
+    /// An IP address; an IPv4 address is never written as an IPv6 address.
     Ip(IpAddr),
     /// A URI, as it stands.
     Uri(String),
@@ -165,7 +165,12 @@ fn ip_address(bytes: &[u8]) -> Result<IpAddr, InvalidLeaf> {
         return Ok(IpAddr::from(v4));
     }
     let v6 = <[u8; 16]>::try_from(bytes).map_err(|_| InvalidLeaf)?;
-    Ok(IpAddr::from(v6).to_canonical())
+    let v6 = Ipv6Addr::from(v6);
+    // As an IPv4 address it would be one that name constraints were not asked about.
+    match v6.to_ipv4_mapped() {
+        None => Ok(IpAddr::V6(v6)),
+        Some(_) => Err(InvalidLeaf),
+    }
 }
 
 /// The SHA-256 of a certificate's SubjectPublicKeyInfo, as in RFC 7469, section 2.4.
@@ -250,7 +255,8 @@ mod tests {
                 rcgen::SanType::DnsName("Prometheus.Example.org".try_into().unwrap()),
                 rcgen::SanType::URI("spiffe://example.org/Prometheus".try_into().unwrap()),
                 rcgen::SanType::Rfc822Name("Ops@Example.org".try_into().unwrap()),
-                rcgen::SanType::IpAddress("::ffff:192.0.2.7".parse().unwrap()),
+                rcgen::SanType::IpAddress("192.0.2.7".parse().unwrap()),
+                rcgen::SanType::IpAddress("2001:DB8:0:0::7".parse().unwrap()),
             ],
             "ignored",
         );
@@ -266,9 +272,24 @@ mod tests {
                 "dns:prometheus.example.org",
                 "uri:spiffe://example.org/Prometheus",
                 "email:Ops@example.org",
-                "ip:192.0.2.7"
+                "ip:192.0.2.7",
+                "ip:2001:db8::7"
             ]
         );
+    }
+
+    #[test]
+    fn an_ipv4_address_that_is_written_as_an_ipv6_address_is_an_error() {
+        let mapped = rcgen::SanType::IpAddress("::ffff:192.0.2.7".parse().unwrap());
+        let identity = Identity::from_leaf(&leaf(vec![mapped], "x"));
+        assert_eq!(identity.unwrap_err(), InvalidLeaf);
+        // Of what else has an IPv4 address in it, none counts as that.
+        for address in ["::192.0.2.7", "64:ff9b::192.0.2.7", "2002:c000:207::"] {
+            let name = rcgen::SanType::IpAddress(address.parse().unwrap());
+            let identity = Identity::from_leaf(&leaf(vec![name], "x")).unwrap();
+            let shown: IpAddr = address.parse().unwrap();
+            assert_eq!(identity.names(), [Name::Ip(shown)]);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::flags::Flags;
 use super::{CONFIGURATION, complain, say};
 use crate::admin;
 use crate::config::{Config, Fault, Overrides, Sandbox};
+use crate::escaped::visible;
 use crate::origin::Origin;
 use crate::run::{self, Ended};
 use crate::sandbox::{self, Paths};
@@ -126,7 +127,7 @@ impl Report {
     fn text(&self, is_good: bool) -> String {
         let warnings = self.warnings.iter();
         let mut text: String = warnings
-            .map(|warning| format!("warning: {warning}\n"))
+            .map(|warning| format!("warning: {}\n", visible(warning)))
             .collect();
         if !is_good {
             text.push_str("not ok: with --strict, warnings are errors\n");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::escaped::visible;
 use crate::origin::Origin;
 
 /// A value and where it was written.
@@ -23,12 +24,15 @@ pub struct Fault {
 
 impl Fault {
     /// Makes a fault; the problem reads on from the key, as in "is not an address".
+    ///
+    /// Files and certificates may have put something into it that a terminal would obey: it is
+    /// escaped here, for all of them.
     #[must_use]
     pub fn new(origin: &Origin, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             origin: origin.clone(),
-            key: key.into(),
-            problem: problem.into(),
+            key: visible(&key.into()),
+            problem: visible(&problem.into()),
         }
     }
 

@@ -1,17 +1,112 @@
 //! What a certificate must be to be trusted as the CA of scrapers.
 
+use std::ptr;
+
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use webpki::anchor_from_trusted_cert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
-    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS, Oid,
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CERTIFICATE_POLICIES,
+    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS, Oid,
 };
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
+use super::signature::is_signed_by;
+use crate::escaped::Escaped;
 use crate::formalities::{Flaw, Place};
+
+/// The CAs that client certificates must chain to, as the chain check takes them.
+#[derive(Debug, Default)]
+pub struct ClientCas {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// One for each of the anchors, in their order.
+    cas: Vec<ClientCa>,
+}
+
+/// What a client CA says of itself and a trust anchor does not keep.
+#[derive(Debug)]
+pub(crate) struct ClientCa {
+    name: String,
+    /// The same in DER.
+    subject: Vec<u8>,
+    key: Vec<u8>,
+    max_path_length: Option<u32>,
+    may_sign_crls: bool,
+}
+
+impl ClientCas {
+    /// Adds a CA, if client certificates may chain to it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn add<'a>(
+        &mut self,
+        certificate: &'a CertificateDer<'_>,
+        now: ASN1Time,
+    ) -> Result<X509Certificate<'a>, String> {
+        let ca = usable_ca(certificate, now)?;
+        let anchor = anchor_from_trusted_cert(certificate).map_err(|_| {
+            let subject = subject_of(&ca);
+            format!("holds a CA ({subject}) that does not follow RFC 5280 (version 3, DER, no extension twice); it must be issued again")
+        })?;
+        self.anchors.push(anchor.to_owned());
+        let constraints = ca.basic_constraints().ok().flatten();
+        self.cas.push(ClientCa {
+            name: ca.subject().to_string(),
+            subject: ca.subject().as_raw().to_vec(),
+            key: ca.public_key().raw.to_vec(),
+            max_path_length: constraints.and_then(|ca| ca.value.path_len_constraint),
+            may_sign_crls: may_sign_crls(&ca),
+        });
+        Ok(ca)
+    }
+
+    /// The anchors that chains end at.
+    pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.anchors
+    }
+
+    /// The CA that is one of the anchors; `None` if it is none of them.
+    pub(crate) fn named_by(&self, anchor: &TrustAnchor<'_>) -> Option<&ClientCa> {
+        // Two of them may have one name and one key, and differ in their rules.
+        let mut anchors = self.anchors.iter();
+        let position = anchors.position(|own| ptr::eq(own, anchor))?;
+        self.cas.get(position)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &ClientCa)> {
+        self.anchors.iter().zip(&self.cas)
+    }
+}
+
+impl ClientCa {
+    /// Its name, as it stands in it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has this name, in DER.
+    pub(crate) fn is_named(&self, subject: &[u8]) -> bool {
+        self.subject == subject
+    }
+
+    /// Its SubjectPublicKeyInfo, in DER.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// How many CAs there may be between it and a leaf.
+    pub(crate) fn max_path_length(&self) -> Option<u32> {
+        self.max_path_length
+    }
+
+    pub(crate) fn may_sign_crls(&self) -> bool {
+        self.may_sign_crls
+    }
+}
 
 /// Whether client certificates may lead to this certificate.
 ///
@@ -20,17 +115,32 @@ use crate::formalities::{Flaw, Place};
 ///
 /// # Errors
 /// Why not.
-pub(crate) fn usable_ca<'a>(
+pub(super) fn usable_ca<'a>(
     certificate: &'a CertificateDer<'_>,
     now: ASN1Time,
 ) -> Result<X509Certificate<'a>, String> {
     let ca = parsed(certificate)?;
     in_validity(&ca, now)?;
     can_sign(&ca)?;
+    is_for_clients(&ca)?;
     is_understood(&ca)?;
     is_well_formed(&ca)?;
-    knows_its_issuer(&ca, certificate)?;
+    knows_its_issuer(&ca)?;
     Ok(ca)
+}
+
+/// The subject of a certificate, as messages show it.
+pub(super) fn subject_of(certificate: &X509Certificate<'_>) -> String {
+    Escaped(certificate.subject().to_string().as_bytes()).to_string()
+}
+
+/// Whether the key usages of a CA, if it states any, let it sign CRLs.
+pub(crate) fn may_sign_crls(ca: &X509Certificate<'_>) -> bool {
+    match ca.key_usage() {
+        Ok(Some(usage)) => usage.value.crl_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 pub(super) fn parsed<'a>(
@@ -49,7 +159,7 @@ pub(super) fn in_validity(certificate: &X509Certificate<'_>, now: ASN1Time) -> R
     }
     Err(format!(
         "holds a certificate ({}) that is valid only from {} to {}; renew it, or set the clock",
-        certificate.subject(),
+        subject_of(certificate),
         validity.not_before,
         validity.not_after
     ))
@@ -67,8 +177,54 @@ fn can_sign(ca: &X509Certificate<'_>) -> Result<(), String> {
     }
     Err(format!(
         "holds a certificate ({}) that is no CA; it needs basicConstraints CA:TRUE and keyUsage keyCertSign",
-        ca.subject()
+        subject_of(ca)
     ))
+}
+
+/// A CA that states purposes issues for them alone, as OpenSSL and Go have it. The chain check asks
+/// that of intermediates only.
+fn is_for_clients(ca: &X509Certificate<'_>) -> Result<(), String> {
+    match ca.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.client_auth || usage.value.any => Ok(()),
+        Ok(Some(_)) | Err(_) => Err(format!(
+            "holds a CA ({}) whose extended key usages leave out clientAuth; issue it again with it, or without any",
+            subject_of(ca)
+        )),
+    }
+}
+
+/// What the names that a CA is constrained to mean for its scrapers, where the chain check does not
+/// compare names of that kind.
+pub(super) fn incomparable(ca: &X509Certificate<'_>) -> Option<String> {
+    let constraints = ca.name_constraints().ok().flatten()?.value;
+    let permitted = constraints.permitted_subtrees.iter().flatten();
+    let subtrees = permitted.chain(constraints.excluded_subtrees.iter().flatten());
+    let mut kinds: Vec<&str> = subtrees.filter_map(|subtree| kind(&subtree.base)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    (!kinds.is_empty()).then(|| {
+        format!(
+            "the client CA ({}) constrains names of a kind that aegis cannot compare: every certificate below it that has {} is refused",
+            subject_of(ca),
+            kinds.join(" or ")
+        )
+    })
+}
+
+/// What has a name of a kind that is not compared.
+fn kind(name: &GeneralName<'_>) -> Option<&'static str> {
+    match name {
+        GeneralName::DNSName(_) | GeneralName::IPAddress(_) => None,
+        GeneralName::URI(_) => Some("a URI (as SPIFFE IDs are)"),
+        GeneralName::RFC822Name(_) => Some("an email address"),
+        GeneralName::DirectoryName(_) => Some("a subject"),
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => Some("a name of that kind"),
+    }
 }
 
 /// A critical extension asks to be refused by whoever does not know it (RFC 5280, section 4.2):
@@ -79,15 +235,19 @@ fn is_understood(ca: &X509Certificate<'_>) -> Result<(), String> {
         None => Ok(()),
         Some(extension) => Err(format!(
             "holds a CA ({}) with the critical extension {}, which aegis does not know",
-            ca.subject(),
+            subject_of(ca),
             extension.oid
         )),
     }
 }
 
 /// What the chain check, or the check above, makes of a CA's extensions.
-const HONORED: [Oid<'_>; 3] = [
+///
+/// Policies say nothing here: none is asked for, and then any will do (RFC 5280, section 6.1.1 c).
+const HONORED: [Oid<'_>; 5] = [
     OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_CERTIFICATE_POLICIES,
+    OID_X509_EXT_EXTENDED_KEY_USAGE,
     OID_X509_EXT_KEY_USAGE,
     OID_X509_EXT_NAME_CONSTRAINTS,
 ];
@@ -95,13 +255,13 @@ const HONORED: [Oid<'_>; 3] = [
 fn is_well_formed(ca: &X509Certificate<'_>) -> Result<(), String> {
     match Flaw::of(ca, Place::Anchor) {
         None => Ok(()),
-        Some(flaw) => Err(format!("holds a CA ({}) that {flaw}", ca.subject())),
+        Some(flaw) => Err(format!("holds a CA ({}) that {flaw}", subject_of(ca))),
     }
 }
 
 /// A CA that says who issued it, and then has signed itself, is not what it says it is. OpenSSL
 /// takes it for no root either. (One that the CA's former key has signed may name that key.)
-fn knows_its_issuer(ca: &X509Certificate<'_>, der: &CertificateDer<'_>) -> Result<(), String> {
+fn knows_its_issuer(ca: &X509Certificate<'_>) -> Result<(), String> {
     let mut own = None;
     let mut named = None;
     for extension in ca.extensions() {
@@ -119,25 +279,24 @@ fn knows_its_issuer(ca: &X509Certificate<'_>, der: &CertificateDer<'_>) -> Resul
         .is_some_and(|key| own.is_some_and(|own| own != key));
     let mut names = named.authority_cert_issuer.iter().flatten();
     let is_other_name = names.any(|name| matches!(name, GeneralName::DirectoryName(name) if name.as_raw() != ca.subject().as_raw()));
-    if (is_other_key || is_other_name) && has_signed_itself(ca, der) {
+    if (is_other_key || is_other_name) && has_signed_itself(ca) {
         return Err(format!(
-            "holds a CA ({}) that has signed itself, but names another issuer (authorityKeyIdentifier); it must be issued anew",
-            ca.subject()
+            "holds a CA ({}) that has signed itself, but names another issuer (authorityKeyIdentifier); it must be issued again",
+            subject_of(ca)
         ));
     }
     Ok(())
 }
 
-fn has_signed_itself(ca: &X509Certificate<'_>, der: &CertificateDer<'_>) -> bool {
+fn has_signed_itself(ca: &X509Certificate<'_>) -> bool {
     let known = aws_lc_rs::default_provider().signature_verification_algorithms;
-    let signature = &ca.signature_value.data;
-    EndEntityCert::try_from(der).is_ok_and(|key| {
-        let mut kinds = known.all.iter();
-        kinds.any(|kind| {
-            key.verify_signature(*kind, ca.tbs_certificate.as_ref(), signature)
-                .is_ok()
-        })
-    })
+    let signed = ca.tbs_certificate.as_ref();
+    is_signed_by(
+        ca.public_key().raw,
+        signed,
+        &ca.signature_value.data,
+        known.all,
+    )
 }
 
 #[cfg(test)]

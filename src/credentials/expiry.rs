@@ -53,7 +53,7 @@ impl Expiry {
         let third = third.and_then(|third| u64::try_from(third).ok());
         Self {
             role,
-            what: format!("{} ({})", role.name(), certificate.subject()),
+            what: format!("{} ({})", role.name(), super::ca::subject_of(certificate)),
             at,
             warn_ahead: WARN_AHEAD.min(Duration::from_secs(third.unwrap_or_default())),
             afterwards: "scrapes fail until a new one is given",

@@ -3,6 +3,7 @@
 //! No resumption, no tickets, no early data: every connection is verified in full, because a
 //! resumed session would be a certificate check from the past (CVE-2025-23419, golang/go#77217).
 
+mod cause;
 mod refused;
 mod turns;
 mod verify;
@@ -13,14 +14,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use rustls::server::danger::ClientCertVerifier as _;
-use rustls::server::{
-    Acceptor, NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
-};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, version};
+use rustls::{ServerConfig, version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -28,16 +26,16 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admit::{Admitted, Slot, Standing};
-use crate::config::{self, ExpiredCrls, Fault, Limits, TlsVersion};
+use crate::config::{self, Fault, Limits, TlsVersion};
 use crate::credentials::{Credentials, seconds_until};
 use crate::deadline;
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, Refused};
-use refused::{noting_leaves, refused, refused_by_tls};
+use refused::{noting_certificates, refused};
 use turns::Turns;
-use verify::{RequireClientAuth, soonest_not_after};
+use verify::{ClientVerifier, soonest_not_after};
 use wire::LINGER;
 pub use wire::Wire;
 
@@ -74,7 +72,7 @@ pub(super) struct Presented {
 #[derive(Debug)]
 pub struct Handshake {
     tls: Arc<ServerConfig>,
-    verifier: Arc<RequireClientAuth>,
+    verifier: Arc<ClientVerifier>,
     deadline: Duration,
     turns: Turns,
 }
@@ -83,7 +81,7 @@ impl Handshake {
     /// Prepares TLS from the credentials.
     ///
     /// # Errors
-    /// The key does not belong to the certificate, or a CRL cannot be used.
+    /// The key does not belong to the certificate.
     pub fn new(
         credentials: Credentials,
         settings: &config::Tls,
@@ -116,7 +114,7 @@ impl Handshake {
         let deadline = accepted + self.deadline;
         let reached = stream.local_addr();
         let reached = reached.map_err(|error| Refused::new(Refusal::Tls, error))?;
-        let negotiated = noting_leaves(self.negotiate(stream, slot.standing()));
+        let negotiated = noting_certificates(self.negotiate(stream, slot.standing()));
         let stream = match deadline::by(deadline, negotiated).await {
             Some(Ok(stream)) => stream,
             Some(Err((refused, stream))) => {
@@ -174,10 +172,8 @@ impl Handshake {
 
     fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), Refused> {
         let (leaf, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
-        let verified = self
-            .verifier
-            .verify_client_cert(leaf, intermediates, UnixTime::now());
-        verified.map(drop).map_err(|error| refused_by_tls(&error))
+        let verified = self.verifier.check(leaf, intermediates, UnixTime::now());
+        verified.map_err(|cause| Refused::from(&cause))
     }
 
     /// Speaks TLS. A failure comes with the stream, if the scraper was sent an alert on it.
@@ -269,35 +265,16 @@ impl Session {
 fn server_config(
     credentials: Credentials,
     settings: &config::Tls,
-) -> Result<(ServerConfig, Arc<RequireClientAuth>), Fault> {
+) -> Result<(ServerConfig, Arc<ClientVerifier>), Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = CertifiedKey::from_der(credentials.chain, credentials.key, &provider);
-    let own = own.map_err(|error| {
-        let problem = if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            format!(
-                "{} is not the key of the certificate in {}",
-                settings.key_file.value.display(),
-                settings.cert_file.value.display()
-            )
-        } else {
-            format!(
-                "{} cannot be used: {error}",
-                settings.key_file.value.display()
-            )
-        };
-        Fault::new(&settings.key_file.origin, "tls.key_file", problem)
-    })?;
-    let verifier = client_verifier(
+    let own = own.map_err(|error| unusable(&error, settings))?;
+    let verifier = Arc::new(ClientVerifier::new(
         credentials.client_cas,
         credentials.client_crls,
         settings.expired_crls,
         &provider,
-    );
-    let verifier = Arc::new(verifier.map_err(|error| {
-        let file = &settings.client_ca_file;
-        let problem = format!("{} cannot be used: {error}", file.value.display());
-        Fault::new(&file.origin, "tls.client_ca_file", problem)
-    })?);
+    ));
     let versions: &[_] = match settings.min_version {
         TlsVersion::V1_3 => &[&version::TLS13],
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
@@ -316,23 +293,29 @@ fn server_config(
     Ok((tls, verifier))
 }
 
-fn client_verifier(
-    client_cas: RootCertStore,
-    client_crls: Vec<CertificateRevocationListDer<'static>>,
-    expired_crls: ExpiredCrls,
-    provider: &Arc<CryptoProvider>,
-) -> Result<RequireClientAuth, VerifierBuilderError> {
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(client_cas), Arc::clone(provider))
-            // A scraper with a certificate of another CA would be hinted to send none, and would
-            // be refused for the wrong reason. Strangers need not learn the CA's name either.
-            .clear_root_hint_subjects()
-            .with_crls(client_crls);
-    let builder = match expired_crls {
-        ExpiredCrls::Refuse => builder.enforce_revocation_expiration(),
-        ExpiredCrls::UnsafeAccept => builder,
-    };
-    builder.build().map(RequireClientAuth::over)
+/// What is wrong with aegis's own certificate and key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
+fn unusable(error: &rustls::Error, settings: &config::Tls) -> Fault {
+    let (certificate, key) = (&settings.cert_file, &settings.key_file);
+    let (cert_file, key_file) = (certificate.value.display(), key.value.display());
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let problem = format!("{key_file} is not the key of the certificate in {cert_file}");
+            Fault::new(&key.origin, "tls.key_file", problem)
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            let problem = format!(
+                "{cert_file} holds a certificate that TLS cannot use; it must be of version 3 and follow RFC 5280"
+            );
+            Fault::new(&certificate.origin, "tls.cert_file", problem)
+        }
+        _ => {
+            let problem = format!(
+                "{key_file} holds a key that TLS cannot use; make one of P-256, P-384, P-521, Ed25519, or RSA of 2048 bits or more"
+            );
+            Fault::new(&key.origin, "tls.key_file", problem)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -31,7 +31,13 @@ impl Pki {
 
     /// A CA of this name; two of one name are still two.
     pub fn named(name: &str) -> Self {
-        let params = ca_params(name);
+        Self::named_with(name, |_| {})
+    }
+
+    /// As [`Pki::named`], with something changed.
+    pub fn named_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }
@@ -44,14 +50,37 @@ impl Pki {
     /// As [`Pki::intermediate`], with something changed.
     pub fn intermediate_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = ca_params("aegis test intermediate");
+        params.serial_number = Some(random_serial().to_vec().into());
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
         Self { issuer }
     }
 
+    /// Another certificate of this intermediate's key, by the CA above it, with something changed.
+    pub fn another_certificate(
+        &self,
+        above: &Self,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
+        let mut params = ca_params("aegis test intermediate");
+        change(&mut params);
+        let certificate = params.signed_by(self.issuer.key(), &above.issuer);
+        certificate.unwrap().der().clone()
+    }
+
     pub fn ca_pem(&self) -> String {
         self.issuer.as_ref().pem()
+    }
+
+    /// The CA's own certificate, as one that can be revoked.
+    pub fn certified(&self) -> Certified {
+        let (_, parsed) = x509_parser::parse_x509_certificate(self.issuer.as_ref().der()).unwrap();
+        Certified {
+            chain: vec![self.ca_der()],
+            key: KeyPair::generate().unwrap(),
+            serial: data_encoding::HEXUPPER.encode(parsed.raw_serial()),
+        }
     }
 
     pub fn ca_der(&self) -> CertificateDer<'static> {
@@ -86,12 +115,12 @@ impl Pki {
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let serial: [u8; 8] = std::array::from_fn(|_| rand_byte() & 0x7f | 1);
+        let serial = random_serial();
         params.serial_number = Some(serial.to_vec().into());
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let serial = serial.iter().map(|byte| format!("{byte:02X}")).collect();
+        let serial = data_encoding::HEXUPPER.encode(&serial);
         Certified {
             chain: vec![certificate.der().clone()],
             key,
@@ -102,23 +131,36 @@ impl Pki {
     /// A CRL of this CA that lists one certificate.
     pub fn crl_revoking(&self, revoked: &Certified, next_update: Duration) -> String {
         let now = std::time::SystemTime::now();
-        let serial = data_encoding::HEXUPPER
-            .decode(revoked.serial.as_bytes())
-            .unwrap();
-        let entry = rcgen::RevokedCertParams {
-            serial_number: serial.into(),
-            revocation_time: now.into(),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let params = rcgen::CertificateRevocationListParams {
+        self.crl_with([revoked], |params| {
+            params.next_update = (now - Duration::from_secs(3600) + next_update).into();
+        })
+    }
+
+    /// A CRL of this CA that lists these, with something changed.
+    pub fn crl_with<'a>(
+        &self,
+        revoked: impl IntoIterator<Item = &'a Certified>,
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> String {
+        let now = std::time::SystemTime::now();
+        let entries = revoked.into_iter().map(|revoked| {
+            let serial = data_encoding::HEXUPPER.decode(revoked.serial.as_bytes());
+            rcgen::RevokedCertParams {
+                serial_number: serial.unwrap().into(),
+                revocation_time: now.into(),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let mut params = CertificateRevocationListParams {
             this_update: (now - Duration::from_secs(7200)).into(),
-            next_update: (now - Duration::from_secs(3600) + next_update).into(),
+            next_update: (now + Duration::from_secs(24 * 3600)).into(),
             crl_number: vec![1].into(),
             issuing_distribution_point: None,
-            revoked_certs: vec![entry],
+            revoked_certs: entries.collect(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
+        change(&mut params);
         params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }
@@ -188,6 +230,11 @@ fn ca_params(name: &str) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
+}
+
+/// Positive, and minimal.
+fn random_serial() -> [u8; 8] {
+    std::array::from_fn(|_| rand_byte() & 0x7f | 1)
 }
 
 fn rand_byte() -> u8 {

@@ -31,7 +31,7 @@ fn written(world: &World, certificate: &Certified) -> String {
 
 /// Explains one scrape of `node` from this host, and makes it: both must say the same.
 #[track_caller]
-fn agree(world: &World, certificate: &Certified, reason: Option<&str>) -> String {
+pub fn agree(world: &World, certificate: &Certified, reason: Option<&str>) -> String {
     let service = world.service("node", answer("up 1\n"));
     let file = written(world, certificate);
     let asked = ["--from", "127.0.0.1", "--cert", &file, "--service", "node"];
@@ -177,7 +177,9 @@ fn it_judges_a_certificate_as_the_server_does() {
     });
     let said = agree(&world, &expired, Some("expired"));
     assert!(
-        said.contains("the certificate is outside its validity period (it ran out at "),
+        said.contains(
+            "the certificate is outside its validity period (the certificate expired at "
+        ),
         "{said}"
     );
     // What is wrong with a certificate says nothing of the policy.

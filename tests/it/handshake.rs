@@ -83,7 +83,7 @@ fn certificates_outside_their_validity_are_expired() {
         params.not_after = (now - day).into();
     });
     let line = expired.refuses(Some(&certificate), "expired");
-    assert!(line.contains("it ran out at "), "{line}");
+    assert!(line.contains("the certificate expired at "), "{line}");
     // Nobody has proved it, but it says who should renew.
     let presented = "; presented: dns:prometheus.example.org of ";
     assert!(line.contains(presented), "{line}");
@@ -94,7 +94,10 @@ fn certificates_outside_their_validity_are_expired() {
         params.not_after = (now + 2 * day).into();
     });
     let line = early.refuses(Some(&certificate), "expired");
-    assert!(line.contains("it is valid only from "), "{line}");
+    assert!(
+        line.contains("the certificate is valid only from "),
+        "{line}"
+    );
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod harness;
 
 mod admit;
 mod handshake;
+mod chains;
+mod foreign_text;
 mod revocation;
 mod route;
 mod authorize;

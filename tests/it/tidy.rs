@@ -17,9 +17,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("unix_socket", &[]),
     (
         "config",
-        &["identity", "networks", "origin", "policy", "service"],
+        &[
+            "escaped", "identity", "networks", "origin", "policy", "service",
+        ],
     ),
-    ("credentials", &["config", "formalities"]),
+    ("credentials", &["config", "escaped", "formalities"]),
     (
         "policy",
         &[
@@ -36,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "credentials",
             "deadline",
+            "escaped",
             "formalities",
             "identity",
             "peer",
@@ -166,7 +169,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli/health", &["admin", "config", "run", "view"]),
     (
         "cli/check",
-        &["admin", "config", "origin", "run", "sandbox", "view"],
+        &[
+            "admin", "config", "escaped", "origin", "run", "sandbox", "view",
+        ],
     ),
     ("cli/sandbox", &["config", "gate", "run", "sandbox"]),
     (

@@ -4,31 +4,45 @@ use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io;
 
-use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 use tokio::task_local;
 use x509_parser::parse_x509_certificate;
-use x509_parser::time::ASN1Time;
 
+use super::cause::Cause;
+use crate::escaped::Escaped;
 use crate::identity::Identity;
 use crate::refusal::{Refusal, Refused};
 
 task_local! {
-    /// What the leaf says of itself whose chain was refused in this handshake: rustls hands out
-    /// none but verified ones.
-    static REFUSED_LEAF: Cell<Option<String>>;
+    /// Why the certificate of this handshake was refused, and what it says of itself: rustls hands
+    /// out none but verified ones.
+    static CERTIFICATE_REFUSED: Cell<Option<Refused>>;
 }
 
-/// Makes a handshake, and notes what a leaf says of itself if it is refused.
-pub(super) async fn noting_leaves<T>(handshake: impl Future<Output = T>) -> T {
-    REFUSED_LEAF.scope(Cell::default(), handshake).await
+/// Makes a handshake, and notes why its certificate is refused, if it is.
+pub(super) async fn noting_certificates<T>(handshake: impl Future<Output = T>) -> T {
+    CERTIFICATE_REFUSED.scope(Cell::default(), handshake).await
 }
 
-/// Notes a leaf that is refused. Nobody has proved what it says: it is for the log alone.
-pub(super) fn note_leaf(leaf: &[u8]) {
-    // Outside of a handshake, a scraper is judged again that is known already.
-    let noted = REFUSED_LEAF.try_with(|noted| noted.set(Some(described(leaf))));
+/// Notes why a certificate is refused, with what it says of itself. Nobody has proved that: it is
+/// for the log alone.
+pub(super) fn note(cause: &Cause, leaf: &[u8]) {
+    let (cause, described) = (Refused::from(cause), described(leaf));
+    let presented = Escaped(described.as_bytes());
+    let detail = cause.detail.unwrap_or_default();
+    let refused = Refused {
+        refusal: cause.refusal,
+        detail: Some(format!("{detail}; presented: {presented}")),
+    };
+    // Outside of a handshake nothing is presented.
+    let noted = CERTIFICATE_REFUSED.try_with(|noted| noted.set(Some(refused)));
     noted.unwrap_or_default();
+}
+
+impl From<&Cause> for Refused {
+    fn from(cause: &Cause) -> Self {
+        Self::new(cause.refusal(), cause)
+    }
 }
 
 fn described(leaf: &[u8]) -> String {
@@ -45,44 +59,21 @@ fn described(leaf: &[u8]) -> String {
     format!("{names} of {issuer}, serial {}", identity.serial())
 }
 
-/// Which refusal a failed handshake is. Asked while leaves are noted.
+/// Which refusal a failed handshake is. Asked where certificates are noted.
 pub(super) fn refused(error: io::Error) -> Refused {
+    if let Ok(Some(refused)) = CERTIFICATE_REFUSED.try_with(Cell::take) {
+        return refused;
+    }
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref()) {
-        Some(tls) => refused_by_tls(tls),
+        Some(Error::NoCertificatesPresented) => Refusal::NoCertificate.into(),
+        // Of the chain, the cause would have been noted.
+        Some(Error::InvalidCertificate(_)) => Refused::new(
+            Refusal::Untrusted,
+            "the scraper has not proved that it has the private key of its certificate",
+        ),
+        Some(tls) => Refused::new(Refusal::Tls, Said(tls)),
         None => Refused::new(Refusal::Tls, error),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
-pub(super) fn refused_by_tls(error: &Error) -> Refused {
-    let refusal = match error {
-        Error::NoCertificatesPresented => Refusal::NoCertificate,
-        Error::InvalidCertRevocationList(_) => Refusal::Revoked,
-        Error::InvalidCertificate(error) => certificate_refusal(error),
-        _ => Refusal::Tls,
-    };
-    match REFUSED_LEAF.try_with(Cell::take) {
-        Ok(Some(leaf)) => Refused::new(refusal, format_args!("{}; presented: {leaf}", Said(error))),
-        Ok(None) | Err(_) => Refused::new(refusal, Said(error)),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with rustls")]
-fn certificate_refusal(error: &CertificateError) -> Refusal {
-    match error {
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => Refusal::Expired,
-        CertificateError::Revoked
-        | CertificateError::UnknownRevocationStatus
-        | CertificateError::ExpiredRevocationList
-        | CertificateError::ExpiredRevocationListContext { .. } => Refusal::Revoked,
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Refusal::Usage
-        }
-        _ => Refusal::Untrusted,
     }
 }
 
@@ -94,28 +85,6 @@ impl Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error) = self;
         match error {
-            Error::InvalidCertificate(error) => match error {
-                CertificateError::ExpiredContext { not_after, .. } => {
-                    write!(f, "it ran out at {}", Date(*not_after))
-                }
-                CertificateError::NotValidYetContext { not_before, .. } => {
-                    write!(f, "it is valid only from {}", Date(*not_before))
-                }
-                CertificateError::ExpiredRevocationListContext { next_update, .. } => {
-                    write!(f, "the CRL of its CA ran out at {}", Date(*next_update))
-                }
-                CertificateError::UnknownRevocationStatus => {
-                    f.write_str("there is no CRL of its CA, or of a CA above it")
-                }
-                CertificateError::Revoked => f.write_str("a CRL lists it, or a CA above it"),
-                CertificateError::UnknownIssuer => f.write_str("it leads to no client CA"),
-                CertificateError::InvalidPurposeContext { .. } => {
-                    f.write_str("its extended key usages do not name clientAuth")
-                }
-                // rustls shows errors that are not its own by their structure.
-                CertificateError::Other(OtherError(other)) => other.fmt(f),
-                error => error.fmt(f),
-            },
             Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 f.write_str("what arrived is not TLS; plain HTTP looks like this")
             }
@@ -128,20 +97,29 @@ impl Display for Said<'_> {
                 f,
                 "the scraper does not trust aegis's certificate ({alert:?}); see its ca_file and server_name"
             ),
+            Error::AlertReceived(alert) => {
+                write!(f, "the scraper broke the handshake off (alert {alert:?})")
+            }
+            Error::PeerIncompatible(why) => match why {
+                PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::SupportedVersionsExtensionRequired => {
+                    f.write_str("the scraper speaks no version of TLS that tls.min_version admits")
+                }
+                PeerIncompatible::NoCipherSuitesInCommon
+                | PeerIncompatible::NoKxGroupsInCommon
+                | PeerIncompatible::NoSignatureSchemesInCommon => {
+                    write!(
+                        f,
+                        "the scraper offers no algorithm that aegis takes ({why:?})"
+                    )
+                }
+                why => write!(f, "the scraper's TLS does not fit ({why:?})"),
+            },
+            Error::NoApplicationProtocol => {
+                f.write_str("the scraper offers other protocols than HTTP/1.1 (ALPN)")
+            }
             error => error.fmt(f),
-        }
-    }
-}
-
-struct Date(UnixTime);
-
-impl Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(time) = self;
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        match ASN1Time::from_timestamp(seconds) {
-            Ok(date) => date.fmt(f),
-            Err(_) => write!(f, "{seconds} s after 1970"),
         }
     }
 }

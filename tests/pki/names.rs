@@ -1,0 +1,117 @@
+//! Random names, and constraints that they fall within or without.
+
+use crate::der::{Bytes, name, sequence, tlv};
+use crate::random::Random;
+
+/// Names of each kind: DNS, IP, URI, email, directory.
+const DNS: [&str; 6] = [
+    "a.example.org",
+    "B.Example.org",
+    "example.org",
+    "*.example.org",
+    "a.example.net",
+    "a.example.org.",
+];
+const IP: [&[u8]; 5] = [
+    &[192, 0, 2, 7],
+    &[198, 51, 100, 7],
+    &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7],
+    &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+    &[192, 0, 2],
+];
+const URI: [&str; 3] = [
+    "spiffe://example.org/prometheus",
+    "spiffe://example.net/p",
+    "urn:a",
+];
+const EMAIL: [&str; 3] = ["ops@example.org", "ops@example.net", "example.org"];
+
+/// A subjectAltName that nothing is wrong with.
+pub fn good_names(random: &mut Random) -> Bytes {
+    match random.below(3) {
+        0 => sequence(&[tlv(0x82, DNS[0].as_bytes())]),
+        1 => sequence(&[tlv(0x87, IP[random.below(2)])]),
+        _ => sequence(&[tlv(0x86, URI[0].as_bytes()), tlv(0x82, DNS[0].as_bytes())]),
+    }
+}
+
+/// A subjectAltName, or none.
+pub fn names(random: &mut Random) -> Bytes {
+    let count = random.weighted(&[3, 70, 27]);
+    let each: Vec<Bytes> = (0..count).map(|_| general_name(random)).collect();
+    sequence(&each)
+}
+
+fn general_name(random: &mut Random) -> Bytes {
+    match random.weighted(&[45, 25, 18, 8, 4]) {
+        0 => tlv(0x82, random.pick(&DNS).as_bytes()),
+        1 => tlv(0x87, random.pick(&IP)),
+        2 => tlv(0x86, random.pick(&URI).as_bytes()),
+        3 => tlv(0x81, random.pick(&EMAIL).as_bytes()),
+        _ => tlv(0xa4, &name("somebody")),
+    }
+}
+
+/// Networks: address and mask.
+const NETWORKS: [&[u8]; 5] = [
+    &[192, 0, 2, 0, 255, 255, 255, 0],
+    &[198, 51, 0, 0, 255, 255, 0, 0],
+    &[0, 0, 0, 0, 0, 0, 0, 0],
+    &[192, 0, 2, 0, 255, 0, 255, 0],
+    &[
+        0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0,
+    ],
+];
+
+/// nameConstraints, and what they are.
+pub fn constraints(random: &mut Random) -> (Bytes, String) {
+    let subtree = |random: &mut Random| {
+        let (base, said) = match random.weighted(&[45, 25, 10, 10, 10]) {
+            0 => (
+                tlv(
+                    0x82,
+                    random
+                        .pick(&["example.org", ".example.org", "example.net", ""])
+                        .as_bytes(),
+                ),
+                "DNS",
+            ),
+            1 => (tlv(0x87, random.pick(&NETWORKS)), "IP"),
+            2 => (
+                tlv(
+                    0x86,
+                    random.pick(&["example.org", ".example.org"]).as_bytes(),
+                ),
+                "URI",
+            ),
+            3 => (
+                tlv(
+                    0x81,
+                    random.pick(&["example.org", "ops@example.org"]).as_bytes(),
+                ),
+                "email",
+            ),
+            _ => (tlv(0xa4, &name("leaf")), "directory"),
+        };
+        (sequence(&[base]), said)
+    };
+    let (one, kind) = subtree(random);
+    let (more, other) = match random.one_in(4) {
+        true => subtree(random),
+        false => (vec![], ""),
+    };
+    let (value, way) = match random.below(5) {
+        0 | 1 => (tlv(0xa0, &[one, more].concat()), "permit"),
+        2 | 3 => (tlv(0xa1, &[one, more].concat()), "exclude"),
+        _ if more.is_empty() => (vec![], "constrain nothing"),
+        _ => (
+            [tlv(0xa0, &one), tlv(0xa1, &more)].concat(),
+            "permit and exclude",
+        ),
+    };
+    (
+        tlv(0x30, &value),
+        format!("nameConstraints {way} {kind} {other}"),
+    )
+}
