@@ -118,7 +118,7 @@ fn the_worst_connections_hold_no_more_memory_than_is_documented() {
     let scraper = worst_scraper(&world, &aegis);
     let before = aegis.memory("VmRSS:");
     let mut held: Vec<_> = (0..CONNECTIONS)
-        .map(|number| worst_connection(&scraper, number))
+        .map(|number| worst_connection(&aegis, &scraper, number))
         .collect();
     service.asked(CONNECTIONS);
     let port = aegis.address().port();
@@ -160,12 +160,12 @@ fn worst_scraper(world: &World, aegis: &Aegis) -> Scraper {
 }
 
 /// Asks, begins the next request, and begins a message of TLS that it never ends.
-fn worst_connection(scraper: &Scraper, number: usize) -> TcpStream {
+fn worst_connection(aegis: &Aegis, scraper: &Scraper, number: usize) -> TcpStream {
     let host = u8::try_from(number % 8 + 1).unwrap();
     let tcp = connect_from(Ipv4Addr::new(127, 0, 0, host).into(), scraper.address).unwrap();
     let mut connection = scraper.connect_over(tcp).unwrap();
-    // Before its certificates are read, not much more is.
-    wait_until(|| is_read(scraper.address.port()));
+    // Until its certificates are verified, not much more is read.
+    wait_until(|| aegis.times(&["connected peer="]) > number);
     // Each of these is three bytes in the request that the service sees.
     let query = "~".repeat(15_900);
     let asked = format!("GET /flood?x={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
