@@ -272,7 +272,7 @@ fn in_words(error: &webpki::Error) -> &'static str {
     }
 }
 
-/// CRLs live for days; the last is for whoever has to make the next.
+/// CRLs live for days; the last day is for making the next.
 const CRL_WARN_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::harness::{Aegis, Service, World, answer, metric, operator, wait_until
 struct Peers(Arc<Mutex<Vec<TcpStream>>>);
 
 impl Peers {
-    /// A socket that takes an hour to close, for whoever has its last descriptor.
+    /// A socket that takes an hour to close, for the process that has its last descriptor.
     fn slow_socket(&self) -> TcpStream {
         #[expect(clippy::disallowed_methods, reason = "not aegis")]
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

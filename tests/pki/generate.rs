@@ -254,7 +254,7 @@ impl<'a> Pki<'a> {
         format!("{said} critical {critical}")
     }
 
-    /// Names, constraints, identifiers, policies, points, and what nobody knows.
+    /// Names, constraints, identifiers, policies, points, and unknown ones.
     fn change_extensions(&mut self, place: usize, keys: &[Key]) -> String {
         let critical = self.random.one_in(3);
         let signer = keys[self.path[place].signer].id();

@@ -17,7 +17,7 @@ use crate::generate::Case;
 
 pub type Verdict = Result<(), String>;
 
-/// A folder with what aegis wants beside CAs and CRLs, for one judge at a time.
+/// A folder with what aegis wants next to CAs and CRLs, for one judge at a time.
 pub struct Bench {
     folder: PathBuf,
 }

@@ -37,7 +37,7 @@ fn a_crl_without_a_number_is_refused() {
         .windows(NUMBER.len())
         .position(|at| at == NUMBER)
         .unwrap();
-    // Now it is some extension that nobody knows.
+    // Now it is an unknown extension.
     der[number + NUMBER.len() - 1] = 99;
     let problem = Crl::read(&der, ASN1Time::now()).err().unwrap();
     assert!(problem.contains("has no CRL number"), "{problem}");

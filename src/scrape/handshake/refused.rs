@@ -24,7 +24,7 @@ pub(super) async fn noting_certificates<T>(handshake: impl Future<Output = T>) -
     CERTIFICATE_REFUSED.scope(Cell::default(), handshake).await
 }
 
-/// Notes why a certificate is refused, with what it says of itself. Nobody has proved that: it is
+/// Notes why a certificate is refused, with what it says of itself. That is not proved: it is
 /// for the log alone.
 pub(super) fn note(cause: &Cause, leaf: &[u8]) {
     let (cause, described) = (Refused::from(cause), described(leaf));

@@ -24,7 +24,7 @@ enum Part {
     Line(Line),
     /// This much is left of a chunk's data.
     Data(u64),
-    /// What follows has no lines: a body of a known length, or what nobody reads.
+    /// What follows has no lines: a body of a known length, or what is not read.
     Rest,
     Refused(io::ErrorKind, String),
 }
@@ -118,7 +118,7 @@ impl Strict {
             Err(error) => return Err((io::ErrorKind::InvalidData, error.to_string())),
         }
         match answer.code {
-            // Whoever switches protocols (101) gives no answer of another status.
+            // A service that switches protocols (101) gives no other answer.
             Some(100 | 102..=199) => {
                 self.interim_answers += 1;
                 match self.interim_answers > MAX_INTERIM_ANSWERS {

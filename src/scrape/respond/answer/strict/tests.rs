@@ -44,7 +44,7 @@ fn good_answers_go_on_whole() {
         "3;ext=1\r\nup \r\n2\r\n1\n\r\n0\r\nX: y\r\nZ:\r\n\r\n",
         "5;a;b=\"c\"\r\n\r\n\r\n\n\r\n0;d\r\n\r\n",
         "0000000000000005\r\nup 1\n\r\n000\r\n\r\n",
-        "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\nwhat follows \n is read by nobody",
+        "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\nwhat follows \n is not read",
     ] {
         assert!(is_good(&format!("{HEAD}{chunks}")), "{chunks:?}");
     }
