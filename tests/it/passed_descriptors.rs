@@ -4,7 +4,7 @@
 use std::io::{IoSlice, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -159,6 +159,25 @@ fn on_older_kernels_a_service_that_passes_descriptors_fails_and_keeps_its_places
     // Each connection that is still being closed keeps its place. (Now and then the service has
     // the last descriptor itself, and waits in place of aegis.)
     wait_until(|| scrape() == (503, "busy".to_owned()));
+}
+
+#[test]
+fn on_older_kernels_a_service_that_fails_gets_its_places_back_whatever_others_pass() {
+    let world = world();
+    let aegis = start_on_an_older_kernel(&world);
+    let peers = Peers::default();
+    let reason = |service: &str| {
+        let answer = world.prometheus(&aegis).get(service);
+        answer.header("Aegis-Reason").unwrap().to_owned()
+    };
+    let _hostile = passing(&world, "hostile", &peers, When::WithTheAnswer);
+    wait_until(|| reason("/hostile") == "busy");
+    // Closes each connection with its request unread.
+    let listener = UnixListener::bind(world.socket("broken")).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    for _ in 0..8 {
+        assert_eq!(reason("/broken"), "hung_up");
+    }
 }
 
 #[test]
