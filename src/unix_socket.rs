@@ -252,8 +252,15 @@ impl Closer {
         }
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         for queue in queues.drain(..) {
+            let (up, ready) = mpsc::channel();
             let thread = thread::Builder::new().name("closer".to_owned());
-            thread.spawn(move || queue.iter().for_each(drop))?;
+            thread.spawn(move || {
+                if up.send(()).is_ok() {
+                    queue.iter().for_each(drop);
+                }
+            })?;
+            // What a thread does to come up is forbidden later.
+            ready.recv().map_err(io::Error::other)?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::process::Output;
 
 use crate::harness::aegis::command;
-use crate::harness::kernel::{LANDLOCK, where_calls_fail};
-use crate::harness::{World, answer};
+use crate::harness::kernel::{LANDLOCK, where_calls_fail, without_so_passrights};
+use crate::harness::{Aegis, World, answer};
 
 fn sandbox(world: &World) -> Output {
     let mut sandbox = command();
@@ -165,13 +165,26 @@ fn a_user_of_no_privilege_is_served_the_same() {
 #[test]
 fn a_thread_for_each_core_serves_and_every_one_is_sealed() {
     let world = World::new();
-    let aegis = world.start();
+    let config = world.write_config();
+    let serving = |aegis: &Aegis| {
+        let statuses = sealed_threads(aegis);
+        let is_closer = |status: &&String| status.starts_with("Name:\tcloser\n");
+        statuses.iter().filter(|status| !is_closer(status)).count()
+    };
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(serving(&world.start()), cores.min(4));
+    // Two close connections, where sockets cannot refuse descriptors.
+    let older = without_so_passrights(move || Aegis::start(&config, &[]));
+    assert_eq!(serving(&older), cores.min(4));
+    assert_eq!(sealed_threads(&older).len(), cores.min(4) + 2);
+}
+
+/// The status of each thread, all of which must be sealed.
+fn sealed_threads(aegis: &Aegis) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", aegis.pid())).unwrap();
     let statuses = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")));
     let statuses: Vec<String> = statuses.map(Result::unwrap).collect();
-    let cores = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(statuses.len(), cores.min(4));
-    for status in statuses {
+    for status in &statuses {
         for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
             assert!(
                 status.lines().any(|found| found == line),
@@ -179,4 +192,5 @@ fn a_thread_for_each_core_serves_and_every_one_is_sealed() {
             );
         }
     }
+    statuses
 }
