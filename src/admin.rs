@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,9 @@ use crate::unix_socket::{Closer, NewSocket, Passing, PeerStream};
 /// could remove it could remove the sockets beside it.
 #[derive(Debug)]
 pub(crate) struct AdminListener {
-    listener: UnixListener,
+    /// Left to the end of the process: in what waits to be accepted, something that is slow to close
+    /// may have been passed.
+    listener: ManuallyDrop<UnixListener>,
     passing: Passing,
     places: Arc<Semaphore>,
 }
@@ -42,7 +45,7 @@ impl AdminListener {
             Ok((listener, passing)) => {
                 info!(admin_socket = %path.display(), mode = %format_args!("{:04o}", socket.mode), "the operator can ask here");
                 Ok(Self {
-                    listener,
+                    listener: ManuallyDrop::new(listener),
                     passing,
                     places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
                 })

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::sandbox::Sealed;
 use crate::scrape;
+use crate::unix_socket::can_refuse_descriptors;
 
 /// The addresses that are listened on.
 #[derive(Debug)]
@@ -296,6 +297,7 @@ pub(crate) fn make_room(gate: &Gate) {
         .saturating_mul(DESCRIPTORS_EACH)
         // Those of the gate before, too: a scrape in flight holds it.
         .saturating_add(directories.saturating_mul(2))
+        .saturating_add(slow_to_close(gate))
         .saturating_add(DESCRIPTORS_BESIDE);
     let now = getrlimit(Resource::Nofile);
     if now.current.is_none_or(|current| current >= wanted) {
@@ -314,6 +316,18 @@ pub(crate) fn make_room(gate: &Gate) {
         );
     }
 }
+
+/// Connections with services that are still being closed, where that can take long.
+fn slow_to_close(gate: &Gate) -> u64 {
+    if can_refuse_descriptors().is_ok() {
+        return 0;
+    }
+    let each = u64::try_from(gate.limits.scrapes_per_service).unwrap_or(u64::MAX);
+    each.saturating_mul(MAX_SERVICES)
+}
+
+/// Services that can each hold a connection as long as they like.
+const MAX_SERVICES: u64 = 1000;
 
 /// The scraper's connection, the socket by descriptor, and the connection with the service.
 const DESCRIPTORS_EACH: u64 = 3;

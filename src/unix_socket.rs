@@ -96,17 +96,19 @@ impl<P: Send + 'static> PeerStream<P> {
     ) -> io::Result<Self> {
         let closer = match passing {
             Passing::Refused => None,
-            Passing::Possible => {
-                // Otherwise what is passed out of band is dropped when reading goes past it.
-                sockopt::set_socket_oobinline(&stream, true)?;
-                Some(Arc::clone(closer))
-            }
+            Passing::Possible => Some(Arc::clone(closer)),
         };
-        Ok(Self {
+        // Before anything can fail: it is closed as it must be from here on.
+        let stream = Self {
             stream: Some(stream),
             place: Some(place),
             closer,
-        })
+        };
+        if let (Passing::Possible, Some(stream)) = (passing, &stream.stream) {
+            // Otherwise what is passed out of band is dropped when reading goes past it.
+            sockopt::set_socket_oobinline(stream, true)?;
+        }
+        Ok(stream)
     }
 
     /// Sends without waiting for the event loop to find room.

@@ -4,6 +4,7 @@ mod scope;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustls::pki_types::SignatureVerificationAlgorithm;
@@ -36,6 +37,8 @@ pub struct Crl {
     signature: Vec<u8>,
     /// The key of the client CA that has signed it, if one has: it need not be verified again.
     signer: Option<Vec<u8>>,
+    /// Another key that has signed it: to verify a long one takes milliseconds.
+    verified: OnceLock<Vec<u8>>,
     /// The identifier that it gives of that key, in DER.
     key_id: Option<Vec<u8>>,
 }
@@ -72,6 +75,7 @@ impl Crl {
             signed: crl.tbs_cert_list.as_ref().to_vec(),
             signature: crl.signature_value.data.to_vec(),
             signer: None,
+            verified: OnceLock::new(),
             key_id: key_id.map(|extension| extension.value.to_vec()),
             shown,
         })
@@ -112,8 +116,19 @@ impl Crl {
         self.issuer == certificate.issuer().as_raw()
             && match &self.signer {
                 Some(signer) => signer == key,
-                None => is_signed_by(key, &self.signed, &self.signature, algorithms),
+                None => self.is_signed_by(key, algorithms),
             }
+    }
+
+    fn is_signed_by(&self, key: &[u8], algorithms: &[&dyn SignatureVerificationAlgorithm]) -> bool {
+        if self.verified.get().is_some_and(|verified| verified == key) {
+            return true;
+        }
+        let is_signed = is_signed_by(key, &self.signed, &self.signature, algorithms);
+        if is_signed {
+            self.verified.get_or_init(|| key.to_vec());
+        }
+        is_signed
     }
 
     pub(super) fn lists(&self, certificate: &X509Certificate<'_>) -> bool {

@@ -255,9 +255,11 @@ impl Found {
             closer,
         } = self;
         let (stream, passing) = dial(&socket.descriptor, deadline).await?;
+        // Who called listen(2): the owner of a file says nothing of who has it open.
+        let credentials = stream.peer_cred();
+        let stream = PeerStream::new(stream, turn, passing, &closer);
+        let stream = stream.map_err(|error| Refused::new(Refusal::Connect, error))?;
         if let Some(owner) = owner {
-            // Who called listen(2): the owner of a file says nothing of who has it open.
-            let credentials = stream.peer_cred();
             let credentials = credentials.map_err(|error| Refused::new(Refusal::Owner, error))?;
             let uid = credentials.uid();
             if uid != owner {
@@ -265,8 +267,7 @@ impl Found {
                 return Err(Refused::new(Refusal::Owner, detail));
             }
         }
-        let stream = PeerStream::new(stream, turn, passing, &closer);
-        stream.map_err(|error| Refused::new(Refusal::Connect, error))
+        Ok(stream)
     }
 }
 

@@ -162,7 +162,7 @@ fn on_older_kernels_a_service_that_passes_descriptors_fails_and_keeps_its_places
 }
 
 #[test]
-fn on_older_kernels_a_service_that_fails_gets_its_places_back_whatever_others_pass() {
+fn on_older_kernels_a_service_that_hangs_up_gets_its_places_back_whatever_others_pass() {
     let world = world();
     let aegis = start_on_an_older_kernel(&world);
     let peers = Peers::default();
@@ -172,11 +172,16 @@ fn on_older_kernels_a_service_that_fails_gets_its_places_back_whatever_others_pa
     };
     let _hostile = passing(&world, "hostile", &peers, When::WithTheAnswer);
     wait_until(|| reason("/hostile") == "busy");
-    // Closes each connection with its request unread.
-    let listener = UnixListener::bind(world.socket("broken")).unwrap();
-    std::thread::spawn(move || listener.incoming().for_each(drop));
+    // As a shell script may: it answers with its request unread, and hangs up.
+    let listener = UnixListener::bind(world.socket("script")).unwrap();
+    let script = move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            drop(stream.write_all(answer("up 1\n").as_bytes()));
+        }
+    };
+    std::thread::spawn(script);
     for _ in 0..8 {
-        assert_eq!(reason("/broken"), "hung_up");
+        assert_eq!(world.prometheus(&aegis).get("/script").text(), "up 1\n");
     }
 }
 
@@ -215,4 +220,17 @@ fn pass_to(admin: &Path, peers: &Peers) -> UnixStream {
     // If aegis closes it first, that thread has the last descriptor, and waits in its place.
     std::thread::spawn(move || pass(&passing, b"GET /", socket, SendFlags::NOSIGNAL));
     stream
+}
+
+#[test]
+fn on_older_kernels_it_stops_with_slow_sockets_in_what_waits_to_be_accepted() {
+    let world = world();
+    let peers = Peers::default();
+    let admin = world.path("admin.sock");
+    let mut aegis = start_on_an_older_kernel(&world);
+    // As many as are served at once, and some that wait.
+    let kept: Vec<UnixStream> = (0..20).map(|_| pass_to(&admin, &peers)).collect();
+    aegis.signal(rustix::process::Signal::TERM);
+    assert_eq!(aegis.ended().code(), Some(0));
+    drop(kept);
 }

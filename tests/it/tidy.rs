@@ -135,7 +135,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "listen",
-        &["config", "gate", "metrics", "peer", "sandbox", "scrape"],
+        &[
+            "config",
+            "gate",
+            "metrics",
+            "peer",
+            "sandbox",
+            "scrape",
+            "unix_socket",
+        ],
     ),
     ("sandbox", &["config", "unix_socket"]),
     ("systemd", &["config", "gate", "origin"]),
