@@ -261,6 +261,11 @@ class Server:
             over.set()
             thread.join()
 
+    def threads_that_close(self):
+        """How many of its threads wait until a socket has sent what it holds (SO_LINGER)."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum((thread / "wchan").read_text() == "wait_woken" for thread in threads)
+
     def cpu(self):
         """Seconds of processor time."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()

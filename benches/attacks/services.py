@@ -159,7 +159,8 @@ def passing(make, when):
                 stream.sendall(WHOLE)
                 pass_along(stream, b"more", descriptor)
         finally:
-            close_apart(descriptor)
+            # At once: aegis is to have the last one. (Where the kernel did not let it pass, that takes this thread an hour.)
+            os.close(descriptor)
 
     return serve
 
@@ -175,15 +176,16 @@ def passes_out_of_band(stream):
     descriptor = lingering()
     stream.sendall(WHOLE[:20])
     pass_along(stream, WHOLE[20:21], descriptor, flags=socket.MSG_OOB)
-    close_apart(descriptor)
-    stream.sendall(WHOLE[21:])
+    with contextlib.suppress(OSError):
+        stream.sendall(WHOLE[21:])
+    os.close(descriptor)
 
 
 @trick
 def passes_253(stream):
     descriptor = lingering()
     pass_along(stream, WHOLE, *[descriptor] * 253)
-    close_apart(descriptor)
+    os.close(descriptor)
 
 
 @trick
