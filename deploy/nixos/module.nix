@@ -198,7 +198,7 @@ in
 
         LimitNOFILE = 16384;
         LimitCORE = 0;
-        MemoryMax = "384M";
+        MemoryMax = "416M";
         TasksMax = 16;
 
         NoNewPrivileges = true;
