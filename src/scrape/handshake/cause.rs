@@ -220,11 +220,8 @@ impl Display for Cause {
                 "{who} is no CA (basicConstraints CA:TRUE is not in it), but has issued the certificate below it"
             ),
             Self::Broken(who, problem) => write!(f, "{who} {problem}; it must be issued again"),
-            Self::Other(webpki::Error::BadDer) => {
-                f.write_str("a certificate of the chain is not well-formed DER")
-            }
-            Self::Other(webpki::Error::BadDerTime) => f.write_str(
-                "a certificate of the chain has a date before 1970, or one that is not well-formed DER",
+            Self::Other(webpki::Error::BadDer | webpki::Error::BadDerTime) => f.write_str(
+                "a certificate of the chain is not well-formed DER, or has a date before 1970",
             ),
             Self::Other(error) => {
                 write!(f, "a certificate of the chain does not follow RFC 5280 ({error:?})")
