@@ -128,8 +128,9 @@ fn the_worst_connections_hold_no_more_memory_than_is_documented() {
     let each = (aegis.memory("VmHWM:") - before) / u64::try_from(CONNECTIONS).unwrap();
     assert!(each <= MOST_FOR_EACH, "{each} KiB for each connection");
     // And in the kernel, which counts it as aegis's.
+    // What is on its way is among what a queue holds, and the window of a scraper has 64 KiB here.
     let unsent = queues(port).map(|(unsent, _)| unsent).max().unwrap();
-    assert!(unsent <= 128 << 10, "{unsent} bytes are unsent");
+    assert!(unsent <= (128 + 64) << 10, "{unsent} bytes are unsent");
     for scraper in &mut held {
         scraper.set_nonblocking(true).unwrap();
         while scraper.write(&[0; 4096]).is_ok() {}
