@@ -185,7 +185,7 @@ class Host:
     @contextlib.contextmanager
     def hostile(self, server, seconds, pause):
         """Services of every hostile kind, each scraped again and again; how is in the list afterwards."""
-        words = [Path(__file__).with_name("services.py"), self.services, server.port, self.pki, seconds, pause]
+        words = [Path(__file__).with_name("tricks.py"), self.services, server.port, self.pki, seconds, pause]
         process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True, preexec_fn=ranked(EVEN))
         said = []
         try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hostile services, and an innocent scraper that scrapes each of them again and again.
 
-services.py FOLDER PORT PKI SECONDS PAUSE: listens on FOLDER/hostile-NAME.sock for each trick below,
+tricks.py FOLDER PORT PKI SECONDS PAUSE: listens on FOLDER/hostile-NAME.sock for each trick below,
 scrapes each with PAUSE seconds in between, and prints one JSON object: how often each was scraped,
 and by which status or error it ended.
 """
