@@ -225,7 +225,7 @@ services = ["*"]
 
 
 class Server:
-    def __init__(self, name, process, port, work, heart):
+    def __init__(self, name, process, port, work, heart=None):
         self.name, self.process, self.port, self.work, self.heart = name, process, port, work, heart
         self.peak, self.samples = 0, []
 
