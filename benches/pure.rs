@@ -1,18 +1,18 @@
-//! The parts of a scrape that are computation alone, each by itself: `cargo bench --bench pure`.
+//! The parts of a scrape that only compute, each measured alone: `cargo bench --bench pure`.
 //!
-//! The request's head is parsed by a stage that nobody outside names; `benches/instructions`
+//! The request's head is parsed by a private stage; `benches/instructions`
 //! counts it within whole scrapes.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::net::SocketAddr;
 
-use aegis::identity::{Identity, IdentityPattern};
-use aegis::networks::{Network, Networks};
-use aegis::origin::Origin;
-use aegis::peer::Peer;
+use aegis::policy::identity::{Identity, IdentityPattern};
+use aegis::policy::networks::{Network, Networks};
+use aegis::policy::peer::Peer;
+use aegis::policy::service_name::{ServiceName, ServicePattern};
 use aegis::policy::{Entry, Policy};
-use aegis::service::{ServiceName, ServicePattern};
+use aegis::text::origin::Origin;
 use divan::{Bencher, black_box};
 use rcgen::{CertificateParams, KeyPair, SanType};
 
@@ -31,7 +31,7 @@ fn peer_of_an_address(bencher: Bencher<'_, '_>) {
     bencher.bench(|| Peer::new(black_box(source)));
 }
 
-/// From the DER of a leaf to its names, its pin and its serial number.
+/// Reads the names, the pin and the serial number from the DER of a leaf.
 #[divan::bench]
 fn identity_of_a_leaf(bencher: Bencher<'_, '_>) {
     let leaf = leaf();
@@ -66,7 +66,7 @@ fn leaf() -> Vec<u8> {
     signed.der().to_vec()
 }
 
-/// So many entries, of which only the last matches, and that in each column.
+/// This many entries, of which only the last one matches.
 fn policy(entries: usize) -> Policy {
     let entry = |number: usize| {
         let last = number + 1 == entries;

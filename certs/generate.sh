@@ -18,7 +18,7 @@ usage() {
 usage: generate.sh [COMMAND] [OPTION]...
 
   init                 a CA, a server and a Prometheus certificate (what no COMMAND does)
-      --san NAME_OR_IP     one more name for the server, beside localhost, 127.0.0.1 and ::1
+      --san NAME_OR_IP     one more name for the server, next to localhost, 127.0.0.1 and ::1
       --client-dns NAME    instead of prometheus.example.org
       --client-uri URI     instead of spiffe://example.org/prometheus
   server NAME          one more server: NAME.pem and NAME.key
@@ -211,7 +211,7 @@ subjectKeyIdentifier = hash
 [crl]
 authorityKeyIdentifier = keyid:always
 CONFIG
-    # openssl wants this beside its index, and says so on every run where it is missing.
+    # openssl expects this next to its index, and warns on every run where it is missing.
     say "unique_subject = no" >ca-db/index.txt.attr
     OPENSSL_CONF=openssl.cnf; export OPENSSL_CONF # the host's own may be broken or surprising
 }
@@ -389,13 +389,13 @@ revoke() {
     say "Next, for aegis to learn of it: $(again crl)"
 }
 
-# Replaces the list that is there: it says no more than the database, and it runs out.
+# Replaces the list that is there: it repeats the database, and it expires.
 crl() {
     enter_existing
     quiet_openssl ca -gencrl -crldays "$days" -cert "$ca/ca.pem" -keyfile "$ca/ca.key" -out crl.pem
     chmod 644 crl.pem
     publish ca-db/crlnumber crl.pem
-    say "Made $(path crl.pem): $(grep -c '^R' ca-db/index.txt || :) revoked, good for $days days; make it anew before they are over."
+    say "Made $(path crl.pem): $(grep -c '^R' ca-db/index.txt || :) revoked, good for $days days; make a new one before they are over."
     say "Next: aegis serve --client-crl $(path crl.pem) ..."
 }
 

@@ -11,7 +11,7 @@ mod pki;
 mod services;
 #[expect(
     dead_code,
-    reason = "an example by itself too; its main is not for here"
+    reason = "an example of its own too; the demo does not use its main"
 )]
 #[path = "printerfacts.rs"]
 mod printerfacts;
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
     let words: Vec<Option<&str>> = arguments.iter().map(|word| word.to_str()).collect();
     let shown = match words.as_slice() {
         [Some("aegis"), ..] => return child::main(arguments),
-        [] => show(Afterwards::Stay),
-        [Some("--once")] => show(Afterwards::End),
+        [] => show(Mode::KeepRunning),
+        [Some("--once")] => show(Mode::Once),
         [Some("-h" | "--help")] => say(HELP),
         _ => {
             drop(io::stderr().write_all(HELP.as_bytes()));
@@ -77,14 +77,15 @@ program is needed, and the folder is removed at the end.
   --help  print this
 ";
 
-/// What comes after the scrape and the refusals.
-enum Afterwards {
-    /// Stay up, for the viewer to scrape.
-    Stay,
-    End,
+/// What the demo does after the scrape and the refusals.
+enum Mode {
+    /// Keep running after the refusals, to be scraped by hand.
+    KeepRunning,
+    /// End after the refusals.
+    Once,
 }
 
-fn show(afterwards: Afterwards) -> Outcome {
+fn show(mode: Mode) -> Outcome {
     // First of all: from here on Ctrl-C leaves by the end of this function, folder and all.
     let (signals, runtime) = Signals::new()?;
     let folder = folder::temporary(
@@ -102,7 +103,7 @@ fn show(afterwards: Afterwards) -> Outcome {
         case.show(folder.path(), &mut aegis)?;
     }
     title("All was as expected")?;
-    if matches!(afterwards, Afterwards::Stay) {
+    if matches!(mode, Mode::KeepRunning) {
         say(try_it(folder.path(), aegis.address))?;
         aegis.watch_until_stopped()?;
     }
@@ -191,10 +192,10 @@ impl Refused {
         let line = aegis.log_line(" refused: ")?;
         let (stage, reason) = (line.field("stage"), line.field("reason"));
         say(format!("reason  | {reason}, at stage {stage}\n"))?;
-        match (stage, reason) == (self.stage, self.reason) {
-            true => Ok(()),
-            false => Err(unexpected().into()),
+        if (stage, reason) != (self.stage, self.reason) {
+            return Err(unexpected().into());
         }
+        Ok(())
     }
 }
 

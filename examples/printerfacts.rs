@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        // Told on standard error as well: where that is gone, it would panic.
+        // They go to standard error as well: if that is closed, printing them would panic.
         .log_internal_errors(false)
         .init();
     let Some(socket) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -164,7 +164,7 @@ async fn connection(stream: UnixStream, registry: Arc<Registry>) {
         .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer);
-    // How it ended is the scraper's to tell.
+    // The scraper reports how the scrape ended.
     drop(timeout(SCRAPE_TIMEOUT, served).await);
 }
 

@@ -1,15 +1,17 @@
 //! The configuration: flags over the environment over the file over the defaults.
 //!
-//! What was written becomes a `Section` of values that know their line; `read` turns it
-//! into a [`Config`] in which nothing is left to check, or into every fault at once.
+//! The file becomes a `Section` of values that know their line. `read` turns it into a [`Config`]
+//! in which nothing is left to check, or into every error at once.
 
-mod fault;
-mod faulty;
+mod error;
+mod invalid;
 mod file;
 mod limits;
 mod listen;
 mod overrides;
+mod owner;
 mod read;
+mod reader;
 mod section;
 mod services;
 
@@ -18,42 +20,48 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::origin::Origin;
 use crate::policy::Policy;
-use crate::service::ServiceName;
+use crate::policy::service_name::ServiceName;
+use crate::text::origin::Origin;
+use crate::text::pem;
 
-pub use fault::{Fault, Given};
-pub use faulty::Faulty;
+pub(crate) use error::bounded;
+pub use error::{ConfigError, Located};
 pub(crate) use file::read_bounded;
+pub use invalid::InvalidConfig;
 pub use limits::Limits;
 pub use listen::Listen;
 pub use overrides::Overrides;
+pub use owner::{Owner, Users};
+use reader::Reader;
 use section::Section;
 
-/// Everything that `aegis serve` runs by, checked.
+/// The checked configuration of `aegis serve`.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen; at least one.
-    pub listen: Vec<Given<Listen>>,
+    pub listen: Vec<Located<Listen>>,
     /// The directory in which `NAME.sock` answers at `/NAME`.
-    pub socket_dir: Given<PathBuf>,
-    /// The socket on which aegis speaks to its operator, if there is one.
+    pub socket_dir: Located<PathBuf>,
+    /// The admin socket, if there is one.
     pub admin: Option<AdminSocket>,
-    /// The address and port by which discovery names aegis, if not that which is asked.
+    /// The address and port that discovery gives for aegis, if not those of the request.
     pub advertise: Option<String>,
     /// Certificates, key, CA and CRLs, by their files.
     pub tls: Tls,
-    /// Who may scrape what, from where.
+    /// Which scrapers may scrape which services, and from where.
     pub policy: Policy,
     /// The services that have settings of their own.
-    pub services: BTreeMap<ServiceName, Service>,
-    /// The bound of everything.
+    pub services: BTreeMap<ServiceName, ServiceSettings>,
+    /// How long a service stays known after its socket vanished; `None` is for ever.
+    pub forget_after: Option<Duration>,
+    /// All limits.
     pub limits: Limits,
     /// How the process is confined by the kernel.
     pub sandbox: Sandbox,
     /// How logs are written.
     pub log: Log,
-    /// What is allowed, but will hurt; one sentence each.
+    /// Settings that are allowed but risky; one sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -63,104 +71,104 @@ impl Config {
     /// Without a path of its own, [`Config::DEFAULT_FILE`] is read if it exists.
     ///
     /// # Errors
-    /// Every fault that was found, each with its file, line and key.
-    pub fn load(overrides: &Overrides) -> Result<Self, Vec<Fault>> {
-        Self::read(overrides).map_err(|faulty| faulty.faults)
+    /// Every error, each with its file, line and key.
+    pub fn load(overrides: &Overrides) -> Result<Self, Vec<ConfigError>> {
+        Self::read(overrides).map_err(|invalid| invalid.faults)
     }
 
-    /// As [`Config::load`], but where it has faults, one learns what it names nevertheless.
+    /// As [`Config::load`], but an invalid configuration still tells what it names.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn read(overrides: &Overrides) -> Result<Self, Box<Faulty>> {
-        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
-        let written = written(overrides, &mut faults, &mut warnings);
-        // All else would only be said to be missing.
-        let mut written = match written {
-            Ok(written) if faults.is_empty() => written,
-            Ok(_) => return Err(Faulty::throughout(faults)),
-            Err(fault) => return Err(Faulty::throughout(vec![fault])),
-        };
-        overrides.lay_over(&mut written, &mut faults, &mut warnings);
-        read::config(written, warnings, faults).map_err(|mut faulty| {
-            faulty.arrange();
-            faulty
+    pub fn read(overrides: &Overrides) -> Result<Self, Box<InvalidConfig>> {
+        let (section, faults) =
+            parse(overrides).map_err(|fault| InvalidConfig::unreadable(vec![fault]))?;
+        // Every other key would only be reported as missing.
+        if !faults.is_empty() {
+            return Err(InvalidConfig::unreadable(faults));
+        }
+        let warnings = file::writable_by_all(Self::file(overrides));
+        let warnings = warnings.into_iter().collect();
+        read::config(section, overrides, warnings).map_err(|mut invalid| {
+            invalid.sort();
+            invalid
         })
     }
 
-    /// Reads only where the admin socket is: whether `aegis serve` is well can be asked beside a
-    /// configuration that is broken by now.
+    /// Reads only the path of the admin socket: the health of `aegis serve` can be queried even if
+    /// the configuration is broken by now.
     ///
     /// # Errors
-    /// The file cannot be read, or what it says of the admin socket cannot be understood.
-    pub fn admin_socket(overrides: &Overrides) -> Result<Option<PathBuf>, Vec<Fault>> {
-        let (mut elsewhere, mut warnings) = (Vec::new(), Vec::new());
-        let written = written(overrides, &mut elsewhere, &mut warnings);
-        let mut written = written.map_err(|fault| vec![fault])?;
-        overrides.lay_over(&mut written, &mut elsewhere, &mut warnings);
-        let mut faults = Vec::new();
-        let admin = read::admin(&mut written, &mut faults);
-        match faults.is_empty() {
-            true => Ok(admin.map(|admin| admin.path.value)),
-            false => Err(faults),
+    /// The file cannot be read, or its settings of the admin socket are invalid.
+    pub fn admin_socket(overrides: &Overrides) -> Result<Option<PathBuf>, Vec<ConfigError>> {
+        let (section, mut elsewhere) = parse(overrides).map_err(|fault| vec![fault])?;
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        let mut root = Reader::new(section, &mut elsewhere, &mut warnings);
+        overrides.apply(&mut root);
+        root.faults = &mut faults;
+        let admin = read::admin(&mut root);
+        if faults.is_empty() {
+            Ok(admin.map(|admin| admin.path.value))
+        } else {
+            Err(faults)
         }
     }
 
     /// The addresses to bind.
     #[must_use]
-    pub fn addresses(&self) -> Vec<Given<SocketAddr>> {
+    pub fn addresses(&self) -> Vec<Located<SocketAddr>> {
         let addresses = self.listen.iter().filter_map(|given| {
             let value = given.value.address()?;
             let origin = given.origin.clone();
-            Some(Given { value, origin })
+            Some(Located { value, origin })
         });
         addresses.collect()
     }
 
-    /// The file that these overrides stand over, whether it is there or not.
+    /// The file that these overrides apply to, whether it exists or not.
     #[must_use]
     pub fn file(overrides: &Overrides) -> &Path {
         let default = Path::new(Self::DEFAULT_FILE);
         overrides.config.as_deref().unwrap_or(default)
     }
 
-    /// The file that is read when none is named.
+    /// The file that is read if no other is named.
     pub const DEFAULT_FILE: &str = "/etc/aegis/aegis.toml";
 }
 
 /// How the process is confined by the kernel once it serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sandbox {
-    /// As far as the kernel can; what it cannot is said.
+    /// As far as the kernel supports it; the rest is logged.
     #[default]
     BestEffort,
-    /// Fully, or it does not start.
+    /// Completely, or aegis does not start.
     Required,
     /// Not at all.
     UnsafeNone,
 }
 
-/// The socket on which aegis speaks to its operator in plain HTTP. Who may open it may ask.
+/// The admin socket, which speaks plain HTTP. Its file mode decides which users may connect.
 #[derive(Clone, Debug)]
 pub struct AdminSocket {
     /// Where it is.
-    pub path: Given<PathBuf>,
+    pub path: Located<PathBuf>,
     /// The permission bits of its file.
     pub mode: u32,
 }
 
 /// Certificates, key, CA and CRLs, by their files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tls {
     /// The server's certificate chain, leaf first (PEM).
-    pub cert_file: Given<PathBuf>,
+    pub cert_file: Located<PathBuf>,
     /// The private key of that leaf (PEM).
-    pub key_file: Given<PathBuf>,
-    /// The CA certificates that client certificates must lead to (PEM).
-    pub client_ca_file: Given<PathBuf>,
+    pub key_file: Located<PathBuf>,
+    /// The CA certificates that client certificates must chain to (PEM).
+    pub client_ca_file: Located<PathBuf>,
     /// CRLs (PEM or DER). With any, the status of every certificate in a chain must be known.
-    pub client_crl_files: Vec<Given<PathBuf>>,
-    /// What becomes of the certificates of a CA whose CRL has run out.
+    pub client_crl_files: Vec<Located<PathBuf>>,
+    /// How certificates of a CA are handled whose CRL has expired.
     pub expired_crls: ExpiredCrls,
     /// The oldest TLS version that is spoken.
     pub min_version: TlsVersion,
@@ -175,13 +183,13 @@ impl Tls {
     }
 }
 
-/// What becomes of the certificates of a CA whose CRL has run out.
+/// How certificates of a CA are handled whose CRL has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpiredCrls {
-    /// They are refused: nobody says any more that they are good.
+    /// They are refused: their status is unknown.
     #[default]
     Refuse,
-    /// The old list goes on to be asked, and who was revoked since is let in.
+    /// The expired CRL stays in use; certificates revoked since are accepted.
     UnsafeAccept,
 }
 
@@ -195,35 +203,44 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// What one service does differently.
+/// The settings of one service.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub struct ServiceSettings {
     /// Its socket, if that is not `socket_dir/NAME.sock`.
     pub socket: Option<PathBuf>,
-    /// The path that is asked of it.
+    /// The `Host` header of the request.
+    pub host: String,
+    /// The path of its metrics, which may have a query.
     pub path: String,
     /// The query parameters that a scraper may send.
     pub params: Vec<String>,
-    /// The uid that must own the socket and answer on it.
-    pub owner: Option<u32>,
-    /// Labels of its targets: for whoever discovers them.
+    /// The media type that the scraper gets instead of the service's.
+    pub content_type: Option<String>,
+    /// Whether an answer may end with the connection.
+    pub close_delimited: bool,
+    /// The user that must own the socket and answer on it.
+    pub owner: Option<Owner>,
+    /// Labels of its targets, for service discovery.
     pub labels: BTreeMap<String, String>,
-    /// The longest that a scrape of it may take, and its timeout when the scraper names none.
+    /// The maximum duration of a scrape, and its default if the scraper names none.
     pub timeout: Option<Duration>,
-    /// Bytes of its answer's body.
+    /// Maximum size of its answer's body, in bytes.
     pub max_body: u64,
-    /// Scrapes of it at once.
+    /// Maximum number of concurrent scrapes.
     pub max_concurrent: usize,
 }
 
-impl Service {
-    /// The settings of a service that the configuration does not name.
+impl ServiceSettings {
+    /// The settings of a service that the configuration does not mention.
     #[must_use]
-    pub fn unnamed(limits: &Limits) -> Self {
+    pub fn defaults(limits: &Limits) -> Self {
         Self {
             socket: None,
+            host: "localhost".to_owned(),
             path: Self::DEFAULT_PATH.to_owned(),
             params: Vec::new(),
+            content_type: None,
+            close_delimited: true,
             owner: None,
             labels: BTreeMap::new(),
             timeout: None,
@@ -240,8 +257,22 @@ impl Service {
 pub struct Log {
     /// Text for people or JSON for machines.
     pub format: LogFormat,
-    /// The least level that is written.
+    /// The minimum level that is written.
     pub level: LogLevel,
+    /// Which scrapes have a line.
+    pub scrapes: LoggedScrapes,
+}
+
+/// Which scrapes have a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoggedScrapes {
+    /// Each scrape.
+    #[default]
+    All,
+    /// Each failed scrape.
+    Failed,
+    /// No scrape.
+    None,
 }
 
 /// The form of log lines.
@@ -254,7 +285,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// The least level of log lines that are written.
+/// The minimum level of log lines that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     /// An operator must act.
@@ -268,31 +299,38 @@ pub enum LogLevel {
     Debug,
 }
 
-/// Reads what the file says, or nothing if there is none.
-fn written(
-    overrides: &Overrides,
-    faults: &mut Vec<Fault>,
-    warnings: &mut Vec<String>,
-) -> Result<Section, Fault> {
+/// Parses the file, with its syntax errors; nothing if there is no file.
+fn parse(overrides: &Overrides) -> Result<(Section, Vec<ConfigError>), ConfigError> {
     let path = Config::file(overrides);
+    let named = overrides.config.as_deref().and_then(Path::to_str);
+    if named.is_some_and(pem::is_pasted) {
+        let name = overrides.name("--config", "AEGIS_CONFIG");
+        return Err(ConfigError::new(&Origin::Flag(name), "", pem::PASTED));
+    }
     let origin = match &overrides.config {
         Some(_) => Origin::Flag(overrides.name("--config", "AEGIS_CONFIG")),
-        // One that cannot be looked at is read all the same, to say why.
-        None if matches!(path.try_exists(), Ok(false)) => return Ok(Section::empty("")),
+        // If it cannot be examined, it is read all the same, to report why.
+        None if matches!(path.try_exists(), Ok(false)) => {
+            return Ok((Section::empty(""), Vec::new()));
+        }
         None => Origin::Unset,
     };
-    warnings.extend(file::writable_by_all(path));
-    parse_file(path, origin, faults)
+    parse_file(path, &origin)
 }
 
-/// Reads a file's table, with what is wrong in it; an error if there is nothing to read.
-fn parse_file(path: &Path, origin: Origin, faults: &mut Vec<Fault>) -> Result<Section, Fault> {
-    let fault = |problem: String| {
+fn parse_file(path: &Path, origin: &Origin) -> Result<(Section, Vec<ConfigError>), ConfigError> {
+    let error = |problem: String| {
         let problem = format!("{} {problem}", path.display());
-        Fault::new(&origin, "", problem)
+        ConfigError::new(origin, "", problem)
     };
-    let bytes = read_bounded(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let bytes = read_bounded(path).map_err(|cause| error(format!("cannot be read: {cause}")))?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| fault("is not UTF-8, as a TOML file must be".to_owned()))?;
-    Ok(Section::parse(path, &text, faults))
+        .map_err(|_| error("is not UTF-8, as a TOML file must be".to_owned()))?;
+    // Before the parser sees it, which repeats parts of what it reads.
+    if let Some(line) = pem::found_in(&text) {
+        return Err(error(format!(
+            "holds PEM in line {line}; name the right file, or move the PEM to a separate file"
+        )));
+    }
+    Ok(Section::parse(path, &text))
 }

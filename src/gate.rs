@@ -1,89 +1,127 @@
-//! The gate: what every request is decided by; and the endpoint that holds it.
+//! The gate: the immutable snapshot of policy, TLS, services and limits that decides every request.
+//! A reload builds another one.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+pub(crate) mod warnings;
 
-use tokio::sync::{mpsc, oneshot, watch};
+mod restrictions;
 
-use crate::config::{Config, Fault, Limits};
-use crate::credentials::{Credentials, Expiry, Role, seconds_until};
-use crate::forecast;
-use crate::log::{self, Sampler};
-use crate::metrics::{Format, Metrics, Standing};
-use crate::outcomes::Outcomes;
+use std::sync::Arc;
+
+use crate::config::{Config, ConfigError, Limits};
 use crate::policy::Policy;
-use crate::scrape::{Handshake, NotForgotten, Places, Upstream};
-use crate::service::ServiceName;
-use crate::view::Shown;
+use crate::services::ServiceRegistry;
+use crate::tls::ServerTls;
+use crate::tls::credentials::{Expiry, Parts, Role, seconds_until};
+pub(crate) use restrictions::{Broken, Held, Restrictions, Sound};
 
 /// The immutable snapshot that a request is decided by.
 #[derive(Debug)]
 pub struct Gate {
-    /// Who may scrape what, from where.
+    /// Which scrapers may scrape which services, and from where.
     pub policy: Policy,
-    /// How TLS is spoken, and whom it trusts.
-    pub handshake: Handshake,
+    /// The TLS configuration and the client CAs.
+    pub tls: ServerTls,
     /// Where the services' sockets are.
-    pub upstream: Upstream,
-    /// The bound of everything.
+    pub services: Arc<ServiceRegistry>,
+    /// All limits.
     pub limits: Limits,
-    /// The address and port by which discovery names aegis, if not that which is asked.
+    /// The address and port of aegis in discovery, if it differs from the one that was reached.
     pub advertise: Option<String>,
+    restrictions: Restrictions,
     warnings: Vec<String>,
     expiries: Vec<Expiry>,
-    vouched_until: i64,
+    crls_valid_until: i64,
 }
 
 impl Gate {
-    /// Builds a gate from a configuration and the files that it names. What the gate before it
-    /// knows of services goes on.
+    /// Builds a gate from a configuration and the files that it names. Takes over the state that
+    /// outlives a configuration from the previous gate.
     ///
     /// # Errors
-    /// Every fault of those files.
-    pub fn build(config: Config, before: Option<&Self>) -> Result<Self, Vec<Fault>> {
-        let upstream = Upstream::open(&config, before.map(|before| &before.upstream));
-        let (upstream, credentials) = match (upstream, Credentials::load(&config.tls)) {
-            (Ok(upstream), Ok(credentials)) => (upstream, credentials),
-            (upstream, credentials) => {
-                let mut faults = upstream.err().unwrap_or_default();
+    /// All faults of those files.
+    pub fn build(config: Config, before: Option<&Self>) -> Result<Self, Vec<ConfigError>> {
+        Self::of(&config, Parts::read(&config.tls), before)
+    }
+
+    /// As [`Gate::build`], but an error contains the valid parts.
+    pub(crate) fn try_build(config: &Config, before: Option<&Self>) -> Result<Self, Box<Broken>> {
+        let parts = Parts::read(&config.tls);
+        let policy = config.policy.restricted_by(None);
+        let sound = Sound::of(Some(policy), Some(&parts));
+        let built = Self::of(config, parts, before);
+        built.map_err(|faults| Box::new(Broken { faults, sound }))
+    }
+
+    fn of(config: &Config, parts: Parts, before: Option<&Self>) -> Result<Self, Vec<ConfigError>> {
+        let before = before.map(|before| &*before.services);
+        let services = ServiceRegistry::open(config, before);
+        let ((services, listing), credentials) = match (services, parts.whole()) {
+            (Ok(services), Ok(credentials)) => (services, credentials),
+            (services, credentials) => {
+                let mut faults = services.err().unwrap_or_default();
                 faults.extend(credentials.err().unwrap_or_default());
                 return Err(faults);
             }
         };
-        let warnings = forecast::of(&config, &credentials, &upstream);
         let expiries = credentials.expiries.clone();
-        let vouched_until = credentials.vouched_until;
-        let handshake = Handshake::new(credentials, &config.tls, &config.limits)?;
+        let crls_valid_until = credentials.crls_valid_until;
+        let of_certificates = warnings::of_certificates(config, &credentials);
+        let tls = ServerTls::new(credentials, &config.tls)?;
+        // Only now: a rejected configuration must have no effect.
+        services.remember_all(&listing);
         Ok(Self {
-            policy: config.policy,
-            handshake,
-            upstream,
+            policy: config.policy.restricted_by(None),
+            tls,
+            warnings: warnings::of(config, of_certificates, &services),
+            services: Arc::new(services),
             limits: config.limits,
-            advertise: config.advertise,
-            warnings,
+            advertise: config.advertise.clone(),
+            restrictions: Restrictions::default(),
             expiries,
-            vouched_until,
+            crls_valid_until,
         })
     }
 
-    /// All that will hurt, by now.
+    /// The same gate with the restrictions of newer files.
+    ///
+    /// # Errors
+    /// rustls refuses the configuration, though it accepted it before.
+    pub(crate) fn restricted_by(&self, restrictions: Restrictions) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            policy: self.policy.restricted_by(restrictions.policy.clone()),
+            tls: self.tls.restricted_by(restrictions.trust.clone())?,
+            services: Arc::clone(&self.services),
+            limits: self.limits,
+            advertise: self.advertise.clone(),
+            restrictions,
+            warnings: self.warnings.clone(),
+            expiries: self.expiries.clone(),
+            crls_valid_until: self.crls_valid_until,
+        })
+    }
+
+    /// The restrictions of newer files that are invalid in another part.
+    pub(crate) fn restrictions(&self) -> &Restrictions {
+        &self.restrictions
+    }
+
+    /// All warnings, as of now.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         self.warnings.iter().cloned().chain(self.expiring())
     }
 
-    /// What has run out, or will before long.
+    /// Warnings about what has expired or will expire soon.
     pub fn expiring(&self) -> impl Iterator<Item = String> {
         self.expiries.iter().filter_map(Expiry::warning)
     }
 
-    /// What runs out some day.
+    /// Everything that expires.
     #[must_use]
     pub fn expiries(&self) -> &[Expiry] {
         &self.expiries
     }
 
-    /// Whether no scraper can believe the server's certificate any more.
+    /// Whether the server's certificate has expired, so that every scraper rejects it.
     #[must_use]
     pub fn server_has_expired(&self) -> bool {
         let server = self.soonest(Role::Server);
@@ -92,178 +130,32 @@ impl Gate {
 
     /// Whether no client CA has a current CRL, so that every scraper is refused.
     #[must_use]
-    pub fn vouches_for_nobody(&self) -> bool {
-        seconds_until(self.vouched_until) < 0
+    pub fn all_crls_expired(&self) -> bool {
+        seconds_until(self.crls_valid_until) < 0
     }
 
-    /// Whether a CRL has run out, and with it whoever it vouched for.
-    pub(crate) fn crl_has_run_out(&self) -> bool {
+    /// Whether every client CA has expired, so that every scraper is refused.
+    #[must_use]
+    pub fn client_cas_have_expired(&self) -> bool {
+        let all = self.expiries.iter();
+        let mut cas = all.filter(|expiry| expiry.role == Role::ClientCa);
+        cas.all(|ca| ca.left() < 0)
+    }
+
+    /// Whether a CRL or a client CA has expired, so that connected scrapers may no longer be valid.
+    pub(crate) fn trust_has_expired(&self) -> bool {
         self.soonest(Role::Crl).is_some_and(|crl| crl.left() < 0)
+            || self.tls.client_ca_has_expired()
     }
 
-    /// When the server's certificate runs out, in seconds since the Unix epoch.
+    /// When the server's certificate expires, in seconds since the Unix epoch.
     pub(crate) fn server_not_after(&self) -> Option<i64> {
         self.soonest(Role::Server).map(|server| server.at)
     }
 
-    /// What of a role runs out first.
-    fn soonest(&self, role: Role) -> Option<&Expiry> {
+    /// The first to expire of a role.
+    pub(crate) fn soonest(&self, role: Role) -> Option<&Expiry> {
         let of_role = self.expiries.iter().filter(|expiry| expiry.role == role);
         of_role.min_by_key(|expiry| expiry.at)
-    }
-}
-
-/// What all connections share.
-#[derive(Debug)]
-pub struct Endpoint {
-    gate: watch::Sender<Arc<Gate>>,
-    pub(crate) places: Arc<Places>,
-    pub(crate) metrics: Metrics,
-    pub(crate) outcomes: Outcomes,
-    pub(crate) sampler: Sampler,
-    last_reload: Mutex<LastReload>,
-    /// Whoever asks on the admin socket for a reload, and waits for what becomes of it.
-    reloads: mpsc::Sender<Waiting>,
-    addresses: Vec<SocketAddr>,
-    drain: watch::Sender<bool>,
-}
-
-/// Whoever waits for a reload is told what was wrong, or nothing.
-pub(crate) type Waiting = oneshot::Sender<Vec<String>>;
-
-/// What became of the last reload; the start is the first.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When the configuration in force was read.
-    pub succeeded: SystemTime,
-    /// What is wrong with a newer one, which is not in force.
-    pub faults: Vec<String>,
-}
-
-impl Endpoint {
-    /// Makes an endpoint at these addresses that decides by the gate.
-    pub(crate) fn new(
-        gate: Gate,
-        addresses: Vec<SocketAddr>,
-        reloads: mpsc::Sender<Waiting>,
-    ) -> Self {
-        Self {
-            gate: watch::Sender::new(Arc::new(gate)),
-            places: Arc::default(),
-            metrics: Metrics::default(),
-            outcomes: Outcomes::default(),
-            sampler: Sampler::default(),
-            last_reload: Mutex::new(LastReload {
-                succeeded: SystemTime::now(),
-                faults: Vec::new(),
-            }),
-            reloads,
-            addresses,
-            drain: watch::Sender::new(false),
-        }
-    }
-
-    /// The gate that decides now.
-    #[must_use]
-    pub fn gate(&self) -> Arc<Gate> {
-        Arc::clone(&self.gate.borrow())
-    }
-
-    /// The gates from now on: a connection is judged again when there is another one.
-    pub(crate) fn gates(&self) -> watch::Receiver<Arc<Gate>> {
-        self.gate.subscribe()
-    }
-
-    /// Decides by another gate from now on, open connections included.
-    pub(crate) fn replace(&self, gate: Gate) {
-        self.gate.send_replace(Arc::new(gate));
-        self.metrics.reloaded();
-        let mut last = self.lock_last_reload();
-        last.succeeded = SystemTime::now();
-        last.faults.clear();
-    }
-
-    /// Keeps the gate, and notes what is wrong with what was to take its place.
-    pub(crate) fn keep(&self, faults: Vec<String>) {
-        self.metrics.reload_failed();
-        self.lock_last_reload().faults = faults;
-    }
-
-    /// What became of the last reload.
-    #[must_use]
-    pub fn last_reload(&self) -> LastReload {
-        self.lock_last_reload().clone()
-    }
-
-    fn lock_last_reload(&self) -> MutexGuard<'_, LastReload> {
-        let last = self.last_reload.lock();
-        last.unwrap_or_else(|held| held.into_inner())
-    }
-
-    /// Asks for a reload, and says what was wrong; `None` if too many wait for one already.
-    pub(crate) async fn reload(&self) -> Option<Vec<String>> {
-        let (waiting, told) = oneshot::channel();
-        self.reloads.try_send(waiting).ok()?;
-        told.await.ok()
-    }
-
-    /// Aegis's own metrics.
-    pub(crate) fn own_metrics(&self, accept: Option<&str>) -> Shown {
-        let gate = self.gate();
-        let soonest = |role| gate.soonest(role).map(|expiry| expiry.at);
-        let standing = Standing {
-            services: gate.upstream.with_socket(),
-            services_are_cut: gate.upstream.is_cut(),
-            most_connections: gate.limits.connections,
-            server_not_after: soonest(Role::Server),
-            client_ca_not_after: soonest(Role::ClientCa),
-            crl_next_update: soonest(Role::Crl),
-            lost_lines: log::lost(),
-        };
-        let format = Format::for_accept(accept);
-        Shown {
-            status: 200,
-            content_type: format.content_type(),
-            browsers: None,
-            text: self.metrics.text(&standing, format),
-        }
-    }
-
-    /// Forgets a service that vanished, with its metrics.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(crate) fn forget(&self, service: &ServiceName) -> Result<(), NotForgotten> {
-        let forgotten = self.gate().upstream.forget(service);
-        let had_outcomes = self.outcomes.forget(service);
-        self.metrics.forget(service);
-        match forgotten {
-            // It was one of too many to be listed.
-            Err(NotForgotten::Unknown) if had_outcomes => Ok(()),
-            forgotten => forgotten,
-        }
-    }
-
-    /// The first address that is listened on.
-    pub(crate) fn address(&self) -> String {
-        let first = self.addresses.first();
-        first.map(ToString::to_string).unwrap_or_default()
-    }
-
-    /// Begins to drain: no new connections, and no new requests but of whoever has just come.
-    pub fn drain(&self) {
-        self.drain.send_replace(true);
-    }
-
-    /// Whether draining has begun.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        *self.drain.borrow()
-    }
-
-    /// Waits until draining begins.
-    pub async fn draining(&self) {
-        // The sender lives as long as `self`, so that waiting ends only when it has begun.
-        drop(self.drain.subscribe().wait_for(|draining| *draining).await);
     }
 }

@@ -1,45 +1,85 @@
-//! The policy: one list of allow entries that answers every question of who may scrape what.
+//! The policy: one list of allow entries decides which scraper may scrape which service.
 //!
 //! Entries are additive and their order does not matter. There are no denies.
 
+pub mod peer;
+pub mod networks;
+pub mod identity;
+pub mod service_name;
+
 use std::fmt;
+use std::sync::Arc;
 
-use crate::identity::{Identity, IdentityPattern};
-use crate::networks::Networks;
-use crate::origin::Origin;
-use crate::peer::Peer;
+use crate::policy::identity::{Identity, IdentityPattern};
+use crate::policy::networks::Networks;
+use crate::policy::peer::Peer;
+use crate::policy::service_name::{ServiceName, ServicePattern};
 use crate::refusal::Refusal;
-use crate::service::{ServiceName, ServicePattern};
+use crate::text::origin::Origin;
 
-/// The `[[allow]]` entries. Never empty: nobody could scrape, which nobody means.
+/// The `[[allow]]` entries. Never empty: an empty policy is a configuration error.
 #[derive(Debug)]
 pub struct Policy {
-    entries: Vec<Entry>,
+    entries: Arc<Vec<Entry>>,
+    /// The policy of a newer, invalid configuration: both must allow a scrape.
+    restriction: Option<Arc<Self>>,
 }
 
 impl Policy {
     /// Makes a policy; `None` if there is no entry.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> Option<Self> {
-        (!entries.is_empty()).then_some(Self { entries })
+        (!entries.is_empty()).then(|| Self {
+            entries: Arc::new(entries),
+            restriction: None,
+        })
     }
 
-    /// Whether any entry holds the peer's network. Asked before a TLS byte is read.
+    /// The policy that allows nothing. It is only used as a restriction.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            entries: Arc::default(),
+            restriction: None,
+        }
+    }
+
+    /// The same policy with a restriction: both must allow a scrape.
+    #[must_use]
+    pub fn restricted_by(&self, restriction: Option<Arc<Self>>) -> Self {
+        Self {
+            entries: Arc::clone(&self.entries),
+            restriction,
+        }
+    }
+
+    /// Whether it has every entry of the other, and so allows everything that the other allows.
+    #[must_use]
+    pub fn has_every_entry_of(&self, other: &Self) -> bool {
+        let has = |entry: &Entry| self.entries.iter().any(|own| own.grants_the_same_as(entry));
+        other.entries.iter().all(has)
+    }
+
+    fn restriction_allows(&self, allows: impl FnOnce(&Self) -> bool) -> bool {
+        self.restriction.as_deref().is_none_or(allows)
+    }
+
+    /// Whether any entry contains the peer's address. Checked before a TLS byte is read.
     #[must_use]
     pub fn admits(&self, peer: &Peer) -> bool {
         self.entries.iter().any(|entry| entry.holds(peer))
+            && self.restriction_allows(|policy| policy.admits(peer))
     }
 
-    /// Whether any entry admits this identity from this peer. Asked after the handshake, so that
-    /// nobody without any grant gets to speak HTTP.
+    /// Whether any entry admits this identity from this peer. Checked after the handshake, so that a
+    /// client without any grant cannot send HTTP requests.
     #[must_use]
     pub fn knows(&self, peer: &Peer, identity: &Identity) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.admits(peer, identity).is_some())
+            && self.restriction_allows(|policy| policy.knows(peer, identity))
     }
 
-    /// The entries that admit this identity from this peer, each by its place and where it was
-    /// written.
+    /// The entries that admit this identity from this peer, each by its index and its location.
     #[must_use]
     pub fn admitting(&self, peer: &Peer, identity: &Identity) -> Vec<String> {
         let entries = self.entries.iter().enumerate();
@@ -52,13 +92,17 @@ impl Policy {
     /// Decides one request of one scraper for one service.
     ///
     /// # Errors
-    /// [`Refusal::NotGranted`] if no single entry matches in all three columns.
+    /// [`Refusal::NotGranted`] if no single entry matches in all three columns, of a restriction too.
     pub fn authorize(
         &self,
         peer: &Peer,
         identity: &Identity,
         service: ServiceName,
     ) -> Result<Permit, Refusal> {
+        let allows = |policy: &Self| policy.authorize(peer, identity, service.clone()).is_ok();
+        if !self.restriction_allows(allows) {
+            return Err(Refusal::NotGranted);
+        }
         for (number, entry) in self.entries.iter().enumerate() {
             if !entry.grants(&service) {
                 continue;
@@ -75,16 +119,22 @@ impl Policy {
         Err(Refusal::NotGranted)
     }
 
-    /// What each entry says to one scrape, column by column, in the order of the configuration.
+    /// The result of each entry for one scrape, column by column, in the order of the configuration.
     ///
-    /// [`Policy::authorize`] grants by the first entry whose columns all say yes.
+    /// [`Policy::authorize`] grants by the first entry whose columns all match.
     pub fn columns(
         &self,
         peer: &Peer,
         identity: &Identity,
         service: &ServiceName,
     ) -> impl Iterator<Item = Columns<'_>> {
-        let column = |yes| if yes { Says::Yes } else { Says::No };
+        let column = |yes| {
+            if yes {
+                ColumnMatch::Yes
+            } else {
+                ColumnMatch::No
+            }
+        };
         self.entries
             .iter()
             .enumerate()
@@ -107,17 +157,23 @@ impl Policy {
 /// One grant: networks × identities × services.
 #[derive(Debug)]
 pub struct Entry {
-    /// Where scrapers may come from.
+    /// The networks that scrapers may connect from.
     pub networks: Networks,
-    /// Who they may be. An empty list matches nobody.
+    /// The identities of scrapers. An empty list matches none.
     pub identities: Vec<IdentityPattern>,
-    /// What they may scrape. An empty list grants nothing.
+    /// The services that they may scrape. An empty list grants none.
     pub services: Vec<ServicePattern>,
-    /// Where the entry was written.
+    /// Where the entry is written.
     pub origin: Origin,
 }
 
 impl Entry {
+    fn grants_the_same_as(&self, other: &Self) -> bool {
+        self.networks == other.networks
+            && self.identities == other.identities
+            && self.services == other.services
+    }
+
     fn admits(&self, peer: &Peer, identity: &Identity) -> Option<String> {
         if !self.holds(peer) {
             return None;
@@ -125,12 +181,12 @@ impl Entry {
         self.matched(identity)
     }
 
-    /// The first column.
+    /// The first column: whether it contains the address.
     fn holds(&self, peer: &Peer) -> bool {
         self.networks.contain(peer)
     }
 
-    /// The second column: what of the identity it matches.
+    /// The second column: the name or key of the identity that matches.
     fn matched(&self, identity: &Identity) -> Option<String> {
         self.identities
             .iter()
@@ -144,31 +200,31 @@ impl Entry {
     }
 }
 
-/// What the columns of one entry say to a scrape. It is granted if all say yes.
+/// The results of one entry's columns for a scrape. It is granted if all match.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
-    /// The entry's place in the policy, from 0.
+    /// The entry's index in the policy, from 0.
     pub number: usize,
     /// The entry.
     pub entry: &'a Entry,
-    /// Whether a network holds the peer.
-    pub networks: Says,
+    /// Whether a network contains the peer.
+    pub networks: ColumnMatch,
     /// Whether a pattern matches the identity.
-    pub identities: Says,
+    pub identities: ColumnMatch,
     /// Whether a pattern matches the service.
-    pub services: Says,
+    pub services: ColumnMatch,
 }
 
-/// What one column says.
+/// The result of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum ColumnMatch {
     /// It matches.
     Yes,
-    /// It keeps the entry from granting.
+    /// It does not match, so the entry does not grant.
     No,
 }
 
-impl fmt::Display for Says {
+impl fmt::Display for ColumnMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Yes => "yes",
@@ -180,7 +236,7 @@ impl fmt::Display for Says {
 /// Proof that one request of one scraper for one service was granted.
 ///
 /// Only [`Policy::authorize`] makes one, it cannot be copied, and connecting to the service
-/// uses it up:
+/// consumes it:
 ///
 /// ```
 /// fn use_up(permit: aegis::policy::Permit) {}
@@ -205,19 +261,19 @@ impl Permit {
         &self.service
     }
 
-    /// The name or pin that an entry admitted, as logs show it.
+    /// The name or pin that matched, as logs show it.
     #[must_use]
     pub fn matched(&self) -> &str {
         &self.matched
     }
 
-    /// The place of the deciding entry in the policy, from 0.
+    /// The index of the deciding entry in the policy, from 0.
     #[must_use]
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// Where the deciding entry was written.
+    /// Where the deciding entry is written.
     #[must_use]
     pub fn entry(&self) -> &Origin {
         &self.entry
@@ -286,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_says_what_each_of_its_columns_says() {
+    fn columns_report_each_match() {
         let policy = Policy::new(vec![
             entry("192.0.2.0/24", "dns:a.example.org", "team-a-*"),
             entry("198.51.100.0/24", "dns:b.example.org", "team-b-*"),
@@ -295,13 +351,16 @@ mod tests {
         let (here, scraper) = (peer("198.51.100.1"), scraper("b.example.org"));
         let service: ServiceName = "team-a-web".parse().unwrap();
         let columns = policy.columns(&here, &scraper, &service);
-        let said = columns.map(|entry| {
+        let rows = columns.map(|entry| {
             let columns = [entry.networks, entry.identities, entry.services];
-            (entry.number, columns.map(|says| says.to_string()).join(" "))
+            (
+                entry.number,
+                columns.map(|column| column.to_string()).join(" "),
+            )
         });
-        let said: Vec<_> = said.collect();
+        let rows: Vec<_> = rows.collect();
         assert_eq!(
-            said,
+            rows,
             [(0, "no no yes".to_owned()), (1, "yes yes no".to_owned())]
         );
         assert_eq!(policy.entries().len(), 2);
@@ -319,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn address_and_identity_are_asked_of_one_entry() {
+    fn one_entry_must_match_address_and_identity() {
         let policy = Policy::new(vec![
             entry("192.0.2.0/24", "dns:a.example.org", "*"),
             entry("198.51.100.0/24", "dns:b.example.org", "*"),

@@ -1,52 +1,53 @@
 #!/usr/bin/env python3
-"""Hostile services, and an innocent scraper that scrapes each of them again and again.
+"""Hostile services, and a scraper that scrapes each of them again and again.
 
 tricks.py FOLDER PORT PKI SECONDS PAUSE: listens on FOLDER/hostile-NAME.sock for each trick below,
-scrapes each with PAUSE seconds in between, and prints one JSON object: how often each was scraped,
-and by which status or error it ended.
+scrapes each with PAUSE seconds in between, and prints one JSON object: for each service, how many
+scrapes ended with which status or error.
 """
 
 import array
 import collections
 import contextlib
 import ctypes
-import errno
 import http.client
-import itertools
 import json
 import os
 import pty
 import select
 import signal
 import socket
-import ssl
 import struct
 import sys
-import tempfile
 import threading
 import time
+from pathlib import Path
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-WHOLE = OK + b"Content-Length: 5\r\n\r\nup 1\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests/tools"))
+
+import scraper
+from fake_service import CHUNKED, OK, FakeService, endless, fixed, listen, read_head, response
+
+WHOLE = response()
 TIMEOUT = 1.0
 TRICKS = {}
 LISTENERS = {}
 
 
 def trick(function):
-    """What one connection is served with, its request read."""
+    """Serves one connection whose request was read."""
     TRICKS[function.__name__] = function
     return function
 
 
 def listener(function):
-    """What one listening socket is for; called once, in a thread of its own, with the socket's path."""
+    """Serves one listening socket: called once, in a thread, with the path of the socket."""
     LISTENERS[function.__name__] = function
     return function
 
 
-# Descriptors that are passed along.
+# Passed descriptors.
 
 KEPT = []
 
@@ -91,12 +92,12 @@ def nested():
 
 
 def cycle():
-    """Two sockets, each in the queue of the other, and a slow one with them: what collects garbage closes it."""
+    """Two sockets, each in the queue of the other, with a slow one: the garbage collector of the kernel closes it."""
     left, right = socket.socketpair(socket.AF_UNIX)
     slow = lingering()
     pass_along(left, b"x", right.fileno(), slow)
     pass_along(right, b"x", left.fileno())
-    close_apart(slow)
+    close_in_thread(slow)
     right.close()
     return left.detach()
 
@@ -135,18 +136,18 @@ DESCRIPTORS = {
 }
 
 
-def close_apart(descriptor):
-    """Closes a descriptor where that can take an hour."""
+def close_in_thread(descriptor):
+    """Closes a descriptor in a thread, because that can take an hour."""
     threading.Thread(target=os.close, args=(descriptor,), daemon=True).start()
 
 
-def pass_along(stream, said, *descriptors, flags=0):
+def pass_along(stream, data, *descriptors, flags=0):
     along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
     try:
-        stream.sendmsg([said], along, flags | socket.MSG_NOSIGNAL)
+        stream.sendmsg([data], along, flags | socket.MSG_NOSIGNAL)
     except PermissionError:
-        # The kernel does not let them pass.
-        stream.sendall(said)
+        # The kernel refuses to pass them.
+        stream.sendall(data)
 
 
 def passing(make, when):
@@ -159,7 +160,8 @@ def passing(make, when):
                 stream.sendall(WHOLE)
                 pass_along(stream, b"more", descriptor)
         finally:
-            # At once: aegis is to have the last one. (Where the kernel did not let it pass, that takes this thread an hour.)
+            # Now aegis has the last descriptor. (If the kernel refused to pass it, this blocks the thread
+            # for an hour.)
             os.close(descriptor)
 
     return serve
@@ -195,12 +197,9 @@ def passes_itself(stream):
 
 @trick
 def passes_with_every_byte(stream):
-    for at in range(len(WHOLE)):
-        descriptor = os.open("/dev/null", os.O_RDONLY)
-        try:
-            pass_along(stream, WHOLE[at : at + 1], descriptor)
-        finally:
-            os.close(descriptor)
+    with open("/dev/null", "rb") as file:
+        for at in range(len(WHOLE)):
+            pass_along(stream, WHOLE[at : at + 1], file.fileno())
 
 
 # Credentials and data out of band.
@@ -208,9 +207,9 @@ def passes_with_every_byte(stream):
 
 @trick
 def credentials(stream):
-    said = struct.pack("iii", os.getpid(), os.getuid(), os.getgid())
+    own = struct.pack("iii", os.getpid(), os.getuid(), os.getgid())
     for at in range(0, len(WHOLE), 7):
-        stream.sendmsg([WHOLE[at : at + 7]], [(socket.SOL_SOCKET, 2, said)])
+        stream.sendmsg([WHOLE[at : at + 7]], [(socket.SOL_SOCKET, 2, own)])
 
 
 @trick
@@ -242,69 +241,35 @@ def out_of_band_in_the_body(stream):
         stream.send(b"!", socket.MSG_OOB)
 
 
-# Orders of shutdown, and resets.
+# Orders of shutdown, and connections that stay open.
 
 
-@trick
-def shuts_reading_first(stream):
-    stream.shutdown(socket.SHUT_RD)
-    stream.sendall(WHOLE)
+def steps(before, how, after, wait):
+    """Sends something, shuts one or both directions down, sends more, and waits before it closes."""
 
-
-@trick
-def shuts_writing_first(stream):
-    stream.shutdown(socket.SHUT_WR)
-    time.sleep(TIMEOUT * 2)
-
-
-@trick
-def shuts_both(stream):
-    stream.shutdown(socket.SHUT_RDWR)
-    time.sleep(TIMEOUT * 2)
-
-
-@trick
-def shuts_writing_in_the_middle(stream):
-    stream.sendall(OK + b"Content-Length: 100\r\n\r\nup 1\n")
-    stream.shutdown(socket.SHUT_WR)
-    time.sleep(TIMEOUT * 2)
-
-
-@trick
-def answers_and_stays(stream):
-    stream.sendall(WHOLE)
-    stream.shutdown(socket.SHUT_WR)
-    time.sleep(TIMEOUT * 3)
-
-
-@trick
-def breaks_off(stream):
-    stream.sendall(CHUNKED + b"5\r\nup")
-
-
-@trick
-def says_nothing(stream):
-    time.sleep(TIMEOUT * 3)
-
-
-@trick
-def hangs_up(stream):
-    pass
-
-
-# What is no good HTTP, or never ends.
-
-
-def endless(head, piece, pause=0.0):
     def serve(stream):
-        stream.sendall(head)
-        while True:
-            stream.sendall(piece)
-            if pause:
-                time.sleep(pause)
+        stream.sendall(before)
+        if how is not None:
+            stream.shutdown(how)
+        stream.sendall(after)
+        time.sleep(wait)
 
     return serve
 
+
+TRICKS |= {
+    "shuts_reading_first": steps(b"", socket.SHUT_RD, WHOLE, 0),
+    "shuts_writing_first": steps(b"", socket.SHUT_WR, b"", TIMEOUT * 2),
+    "shuts_both": steps(b"", socket.SHUT_RDWR, b"", TIMEOUT * 2),
+    "shuts_writing_in_the_middle": steps(OK + b"Content-Length: 100\r\n\r\nup 1\n", socket.SHUT_WR, b"", TIMEOUT * 2),
+    "answers_and_stays": steps(WHOLE, socket.SHUT_WR, b"", TIMEOUT * 3),
+    "breaks_off": fixed(CHUNKED + b"5\r\nup"),
+    "silent": steps(b"", None, b"", TIMEOUT * 3),
+    "closes_at_once": fixed(b""),
+}
+
+
+# Malformed and endless responses.
 
 ENDLESS = {
     "smallest_chunks": (CHUNKED, b"1\r\nx\r\n" * 1000),
@@ -328,11 +293,7 @@ TRICKS["drips_a_body"] = endless(OK + b"Content-Length: 100000\r\n\r\n", b"x", 0
 TRICKS["drips_chunks"] = endless(CHUNKED, b"1\r\nx\r\n", 0.02)
 
 
-def saying(said):
-    return lambda stream: stream.sendall(said)
-
-
-SAID = {
+RESPONSES = {
     "a_lone_byte": b"H",
     "two_answers": WHOLE * 2,
     "much_more_than_its_length": WHOLE + bytes(1 << 20),
@@ -344,42 +305,36 @@ SAID = {
     "a_script": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nup 1\n",
     "an_error": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000000\r\n\r\n" + bytes(1000000),
 }
-for name, said in SAID.items():
-    TRICKS[f"says_{name}"] = saying(said)
+for name, data in RESPONSES.items():
+    TRICKS[f"sends_{name}"] = fixed(data)
 
 
 # Listening sockets.
 
 
-def bound(path, backlog, kind=socket.SOCK_STREAM):
-    server = socket.socket(socket.AF_UNIX, kind)
-    beside = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(beside)
-    server.bind(beside)
-    os.chmod(beside, 0o777)
-    if backlog is not None:
-        server.listen(backlog)
-    os.rename(beside, path)
-    return server
+def kept(backlog, kind=socket.SOCK_STREAM, then=lambda server: None):
+    """A listener that accepts nothing."""
+
+    def listening(path):
+        server = listen(path, backlog, kind)
+        then(server)
+        KEPT.append(server)
+
+    return listening
 
 
-def read_head(stream):
-    stream.settimeout(TIMEOUT * 3)
-    with contextlib.suppress(OSError):
-        head = b""
-        while b"\r\n\r\n" not in head and (more := stream.recv(4096)):
-            head += more
-
-
-@listener
-def never_accepts(path):
-    KEPT.append(bound(path, 0))
+LISTENERS |= {
+    "never_accepts": kept(0),
+    "does_not_listen": kept(None),
+    "is_shut_down": kept(4, then=lambda server: server.shutdown(socket.SHUT_RDWR)),
+    "is_of_packets": kept(4, socket.SOCK_SEQPACKET),
+    "is_of_datagrams": kept(None, socket.SOCK_DGRAM),
+}
 
 
 @listener
 def accepts_slowly(path):
-    server = bound(path, 0)
+    server = listen(path, 0)
     while True:
         time.sleep(0.3)
         stream, _ = server.accept()
@@ -388,46 +343,22 @@ def accepts_slowly(path):
 
 
 @listener
-def is_bound_again_and_again(path):
+def is_replaced_again_and_again(path):
     while True:
-        server = bound(path, 4)
-        time.sleep(0.02)
-        server.close()
-
-
-@listener
-def does_not_listen(path):
-    KEPT.append(bound(path, None))
-
-
-@listener
-def is_shut_down(path):
-    server = bound(path, 4)
-    server.shutdown(socket.SHUT_RDWR)
-    KEPT.append(server)
-
-
-@listener
-def is_of_packets(path):
-    KEPT.append(bound(path, 4, socket.SOCK_SEQPACKET))
-
-
-@listener
-def is_of_datagrams(path):
-    KEPT.append(bound(path, None, socket.SOCK_DGRAM))
+        with listen(path, 4):
+            time.sleep(0.02)
 
 
 @listener
 def becomes_a_link(path):
     target = f"{path}.target"
     while True:
-        server = bound(path, 4)
-        time.sleep(0.02)
-        with contextlib.suppress(FileExistsError):
-            os.symlink("/run/systemd/notify", target)
-        os.rename(target, path)
-        time.sleep(0.02)
-        server.close()
+        with listen(path, 4):
+            time.sleep(0.02)
+            with contextlib.suppress(FileExistsError):
+                os.symlink("/run/systemd/notify", target)
+            os.rename(target, path)
+            time.sleep(0.02)
 
 
 def in_a_child(serve):
@@ -441,16 +372,20 @@ def in_a_child(serve):
         os._exit(0)
 
 
+def answer_whole(stream):
+    with stream, contextlib.suppress(OSError):
+        stream.settimeout(TIMEOUT * 3)
+        read_head(stream)
+        stream.sendall(WHOLE)
+
+
 @listener
 def is_served_by_another_process(path):
-    server = bound(path, 4)
+    server = listen(path, 4)
 
     def serve():
         while True:
-            stream, _ = server.accept()
-            with stream, contextlib.suppress(OSError):
-                read_head(stream)
-                stream.sendall(WHOLE)
+            answer_whole(server.accept()[0])
 
     in_a_child(serve)
     server.close()
@@ -458,24 +393,21 @@ def is_served_by_another_process(path):
 
 @listener
 def is_of_a_stopped_process(path):
-    server = bound(path, 4)
-    child = in_a_child(lambda: signal.pause())
+    server = listen(path, 4)
+    child = in_a_child(signal.pause)
     os.kill(child, signal.SIGSTOP)
     KEPT.append(server)
 
 
 @listener
 def hands_connections_to_another_process(path):
-    server = bound(path, 4)
+    server = listen(path, 4)
     left, right = socket.socketpair(socket.AF_UNIX)
 
     def serve():
         while True:
-            _, descriptors, _, _ = socket.recv_fds(right, 1, 1)
-            for descriptor in descriptors:
-                with socket.socket(fileno=descriptor) as stream, contextlib.suppress(OSError):
-                    read_head(stream)
-                    stream.sendall(WHOLE)
+            for descriptor in socket.recv_fds(right, 1, 1)[1]:
+                answer_whole(socket.socket(fileno=descriptor))
 
     in_a_child(serve)
     while True:
@@ -484,24 +416,8 @@ def hands_connections_to_another_process(path):
             socket.send_fds(left, [b"x"], [stream.fileno()])
 
 
-# Serving and scraping.
-
-
-def serve(path, one):
-    server = bound(path, 16)
-
-    def connection(stream):
-        with stream, contextlib.suppress(OSError):
-            read_head(stream)
-            one(stream)
-
-    while True:
-        stream, _ = server.accept()
-        threading.Thread(target=connection, args=(stream,), daemon=True).start()
-
-
-def scrape(name, port, tls, over, pause, ended):
-    while not over.is_set():
+def scrape(name, port, tls, stop, pause, ended):
+    while not stop.is_set():
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT * 4, context=tls)
         try:
             connection.request("GET", f"/hostile-{name}", headers={"X-Prometheus-Scrape-Timeout-Seconds": str(TIMEOUT)})
@@ -514,41 +430,38 @@ def scrape(name, port, tls, over, pause, ended):
         finally:
             connection.close()
         ended[name][how] += 1
-        over.wait(pause)
+        stop.wait(pause)
 
 
 def main():
     folder, port, pki, seconds, pause = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # Before there are threads: some of these fork.
+    # Before threads start, because some of these fork.
     names = [*LISTENERS, *TRICKS]
-    over, ended = threading.Event(), collections.defaultdict(collections.Counter)
+    stop, ended = threading.Event(), collections.defaultdict(collections.Counter)
     try:
         for name, listening in LISTENERS.items():
             threading.Thread(target=listening, args=(f"{folder}/hostile-{name}.sock",), daemon=True).start()
         for name, one in TRICKS.items():
-            threading.Thread(target=serve, args=(f"{folder}/hostile-{name}.sock", one), daemon=True).start()
+            FakeService(f"{folder}/hostile-{name}.sock", one)
         while any(not os.path.lexists(f"{folder}/hostile-{name}.sock") for name in names):
             time.sleep(0.02)
         print("ready", flush=True)
-        tls = ssl.create_default_context(cafile=f"{pki}/ca.pem")
-        tls.check_hostname = False
-        tls.load_cert_chain(f"{pki}/prometheus.pem", f"{pki}/prometheus.key")
-        arguments = (int(port), tls, over, float(pause), ended)
+        arguments = (int(port), scraper.tls(pki), stop, float(pause), ended)
         scrapers = [threading.Thread(target=scrape, args=(name, *arguments)) for name in names]
-        for scraper in scrapers:
-            scraper.start()
+        for thread in scrapers:
+            thread.start()
             time.sleep(float(pause) / len(names))
-        over.wait(float(seconds))
-        over.set()
-        for scraper in scrapers:
-            scraper.join()
+        stop.wait(float(seconds))
+        stop.set()
+        for thread in scrapers:
+            thread.join()
         print(json.dumps({name: ended[name] for name in names}), flush=True)
     finally:
         for child in KEPT:
             if isinstance(child, int):
                 os.kill(child, signal.SIGKILL)
-        # What takes an hour to close is not waited for.
+        # Does not wait for sockets that take an hour to close.
         os._exit(0)
 
 

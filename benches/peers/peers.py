@@ -15,7 +15,7 @@ TARGETS = [mark + size for size in ("10k", "1m", "20m") for mark in "lc"]
 
 @dataclass
 class Place:
-    """Where one start of a peer finds everything, and which target it is started for."""
+    """The paths and the target for one start of a peer."""
 
     work: Path
     pki: Path
@@ -80,12 +80,12 @@ class Peer:
         raise NotImplementedError
 
     def unable(self, _scenario):
-        """Why it cannot run a scenario, if so."""
+        """The reason why it cannot run a scenario, or None."""
         return None
 
 
 class Aegis(Peer):
-    name, logs, template = "aegis", "one line a scrape", "aegis.toml"
+    name, logs, template = "aegis", "one line per scrape", "aegis.toml"
 
     def __init__(self, binary):
         self._binary = binary
@@ -102,7 +102,7 @@ class Aegis(Peer):
 
 class Nginx(Peer):
     name, program, version_words = "nginx", "nginx", ["-v"]
-    logs, template = "one line a scrape", "nginx.conf"
+    logs, template = "one line per scrape", "nginx.conf"
     service = "    upstream @TARGET@ { server unix:@SOCKET@; keepalive 64; keepalive_requests 1000000000; }"
     location = "        location = /@TARGET@ { proxy_pass http://@TARGET@/metrics; }"
 
@@ -111,16 +111,16 @@ class Nginx(Peer):
         return [self.binary(), "-p", place.work, "-e", place.work / "nginx-error.log", "-c", file]
 
 
-class NginxAnew(Nginx):
+class NginxReconnecting(Nginx):
     """nginx that connects to the service for each scrape, as aegis does."""
 
-    name = "nginx, anew"
+    name = "nginx, reconnecting"
     service = "    upstream @TARGET@ { server unix:@SOCKET@; }"
 
 
 class HAProxy(Peer):
     name, program, version_words = "HAProxy", "haproxy", ["-v"]
-    logs, template = "one line a scrape", "haproxy.cfg"
+    logs, template = "one line per scrape", "haproxy.cfg"
     location = "    use_backend @TARGET@ if { path /@TARGET@ }"
     service = "backend @TARGET@\n    http-request set-path /metrics\n    server service unix@@SOCKET@"
 
@@ -134,7 +134,7 @@ class HAProxy(Peer):
 
 class Caddy(Peer):
     name, program, version_words = "Caddy", "caddy", ["version"]
-    logs, template, between = "one line a scrape", "caddy.json", ",\n"
+    logs, template, between = "one line per scrape", "caddy.json", ",\n"
     location = (
         '            {"match": [{"path": ["/@TARGET@"], "remote_ip": {"ranges": ["127.0.0.0/8"]}}], "handle": ['
         '{"handler": "rewrite", "uri": "/metrics"}, '
@@ -147,7 +147,7 @@ class Caddy(Peer):
 
 class Stunnel(Peer):
     name, program, version_words = "stunnel", "stunnel4", ["-version"]
-    logs, template, speaks_http = "one line a connection", "stunnel.conf", False
+    logs, template, speaks_http = "one line per connection", "stunnel.conf", False
 
     def command(self, place):
         return [self.binary(), self.configure(place)]
@@ -155,7 +155,7 @@ class Stunnel(Peer):
 
 class ExporterExporter(Peer):
     name, program, version_words = "exporter_exporter", "prometheus-exporter-exporter", ["-version"]
-    logs, template = "nothing a scrape; service over TCP", "exporter_exporter.yml"
+    logs, template = "nothing per scrape; service over TCP", "exporter_exporter.yml"
     service = "  @TARGET@: {method: http, http: {port: @TCP@, address: 127.0.0.1, path: /metrics, verify: false}}"
 
     def path(self, target):
@@ -171,11 +171,11 @@ class ExporterExporter(Peer):
 
 
 class Go(Peer):
-    """The original: keep-alives towards the service off, as it was, or on."""
+    """A reverse proxy of Go's standard library, with or without keep-alives to the service."""
 
     def __init__(self, build_dir, keep_alive):
         self.name = "Go, keep-alive" if keep_alive else "Go"
-        self.logs = "nothing a scrape"
+        self.logs = "nothing per scrape"
         self.keep_alive = keep_alive
         self.built = build_dir / "go-reverse-proxy"
 
@@ -192,7 +192,7 @@ class Go(Peer):
         ]  # fmt: skip
 
 
-class Given(Peer):
+class CommandLine(Peer):
     """A further peer: NAME=COMMAND with @PORT@, @PKI@, @SERVICES@, @SERVICE@ and @CORES@ in it."""
 
     logs = "as given"
@@ -209,7 +209,7 @@ class Given(Peer):
 
 
 class Relay(Peer):
-    """A limit: the same way without TLS, HTTP, log or any check."""
+    """A lower bound: the same path without TLS, HTTP, log or checks."""
 
     name, logs, scheme = "plain TCP relay", "nothing", "tcp"
 
@@ -228,7 +228,7 @@ class Relay(Peer):
 
 
 class Direct(Peer):
-    """A limit: the service itself, by the same client."""
+    """A lower bound: the service itself, with the same client."""
 
     name, logs, scheme = "direct socket", "nothing", "unix"
 
@@ -251,7 +251,7 @@ def all_lines(command):
 
 
 def version_in(lines):
-    """The first thing that looks like a version; the rest names hosts and people."""
+    """The first text that looks like a version. The rest has names of hosts and people."""
     found = re.search(r"\d+\.\d+(\.\d+)*", "\n".join(lines))
     return found[0] if found else "unknown"
 

@@ -8,7 +8,7 @@ SERIES = 100
 
 
 def serve(sockets, ready):
-    """Serves on all of these sockets, for ever."""
+    """Serves on all of these sockets until it is killed."""
     lines = [f'requests_handled_total{{method="GET",handler="/api/v1/objects/{n:04}",code="200",instance_kind="web"}}'.ljust(96) for n in range(SERIES)]
 
     async def answer(reader, writer):

@@ -16,11 +16,11 @@ use crate::Outcome;
 use crate::pki;
 use crate::terminal::{quote, say};
 
-/// Is aegis: what this program does when its first argument is `aegis`.
+/// Runs aegis: what this program does when its first argument is `aegis`.
 ///
 /// `cargo run --example` builds no binary of the package, so that the demo stands in for it.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
-    // Even if the demo is killed, nothing is left running; where that cannot be, it may be.
+    // If the demo is killed, aegis ends too, where the system supports that.
     set_parent_process_death_signal(Some(Signal::TERM)).unwrap_or_default();
     aegis::cli::main(arguments)
 }
@@ -49,7 +49,7 @@ impl LogLine {
     }
 }
 
-/// A running aegis. Dropping it kills it, should [`Aegis::stop`] not be reached.
+/// A running aegis. Dropping it kills the process if [`Aegis::stop`] was not reached.
 pub(crate) struct Aegis {
     pub(crate) address: SocketAddr,
     process: Process,
@@ -117,14 +117,14 @@ impl Aegis {
         let deadline = Instant::now() + PATIENCE;
         while !matches!(next(&self.events, Some(deadline))?, Event::LogEnd) {}
         let status = self.process.0.wait()?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(format!("aegis ended with {status}").into()),
+        if !status.success() {
+            return Err(format!("aegis ended with {status}").into());
         }
+        Ok(())
     }
 }
 
-/// Everything that aegis is told.
+/// The whole configuration of aegis.
 fn configuration(listen: &str) -> String {
     format!(
         "\

@@ -1,4 +1,4 @@
-//! A temporary folder in which sockets can be bound, whatever `TMPDIR` says.
+//! A temporary folder in which sockets can be bound, even if `TMPDIR` is long.
 
 use std::io;
 

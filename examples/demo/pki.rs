@@ -56,7 +56,7 @@ pub(crate) fn make(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// Since yesterday, should a clock be late.
+/// The validity starts yesterday, in case a clock is slow.
 fn valid_for_a_week(common_name: &str) -> Outcome<CertificateParams> {
     let mut params = CertificateParams::default();
     params

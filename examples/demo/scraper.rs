@@ -21,7 +21,7 @@ pub(crate) struct Scraper {
 }
 
 impl Scraper {
-    /// A scraper that the policy knows.
+    /// A scraper with a certificate that the policy allows.
     pub(crate) fn with_certificate(folder: &Path, address: SocketAddr) -> Outcome<Self> {
         let chain = vec![CertificateDer::from_pem_file(folder.join(pki::SCRAPER))?];
         let key = PrivateKeyDer::from_pem_file(folder.join(pki::SCRAPER_KEY))?;
@@ -32,7 +32,7 @@ impl Scraper {
         })
     }
 
-    /// A stranger.
+    /// A client without a certificate.
     pub(crate) fn without_certificate(folder: &Path, address: SocketAddr) -> Outcome<Self> {
         let tls = trusting_ca(folder)?.with_no_client_auth();
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Two services on Unix sockets, on a thread of their own, which hears signals as well.
+//! Two services on Unix sockets, on their own thread, which also receives signals.
 
 use std::convert::Infallible;
 use std::fs;
@@ -37,14 +37,14 @@ impl Signals {
         Ok((signals, runtime))
     }
 
-    async fn tell(mut self, events: Sender<Event>) -> Infallible {
+    async fn forward(mut self, events: Sender<Event>) -> Infallible {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
                 _ = self.hangup.recv() => {}
             }
-            // Nobody listens any more: the demo ends already.
+            // An error means that the receiver is gone: the demo is already ending.
             drop(events.send(Event::Stop));
         }
     }
@@ -52,12 +52,12 @@ impl Signals {
 
 /// The services, as long as they run. Dropping it ends them and removes their sockets.
 pub(crate) struct Services {
-    curtain: Option<oneshot::Sender<Infallible>>,
+    shutdown_tx: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Services {
-    /// Starts `printerfacts`, and `payroll`, which nobody will be granted.
+    /// Starts `printerfacts`, and `payroll`, which the policy grants to no scraper.
     pub(crate) fn start(
         folder: &Path,
         runtime: Runtime,
@@ -72,20 +72,20 @@ impl Services {
             listening.map_err(|error| io::Error::other(format!("{}: {error}", socket.display())))
         };
         let (facts, payroll) = (listen("printerfacts.sock")?, listen("payroll.sock")?);
-        let (curtain, fallen) = oneshot::channel();
+        let (shutdown_tx, shutdown_rx) = oneshot::channel();
         let thread = std::thread::Builder::new().name("services".to_owned());
         let thread = thread.spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     never = facts.serve() => match never {},
                     never = payroll.serve() => match never {},
-                    never = signals.tell(events) => match never {},
-                    _ = fallen => {}
+                    never = signals.forward(events) => match never {},
+                    _ = shutdown_rx => {}
                 }
             });
         })?;
         Ok(Self {
-            curtain: Some(curtain),
+            shutdown_tx: Some(shutdown_tx),
             thread: Some(thread),
         })
     }
@@ -93,7 +93,7 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        drop(self.curtain.take());
+        drop(self.shutdown_tx.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

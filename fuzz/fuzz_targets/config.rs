@@ -1,4 +1,4 @@
-//! Configuration files: none makes aegis panic, and every fault has a place.
+//! Configuration files: none makes aegis panic, and every error has its location.
 #![no_main]
 
 use std::fs;
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
             for fault in faults {
                 assert!(!fault.problem().is_empty() && fault.line() <= lines);
                 let place = fault.at();
-                // In the file, or of something that is missing from it.
+                // In the file, or about a key that is missing from it.
                 let in_file = place == format!("{}:{}", file.display(), fault.line());
                 let of_file = place == "--config" && fault.key().is_empty();
                 let is_missing = place == file.display().to_string() && !fault.key().is_empty();

@@ -1,6 +1,6 @@
-//! The files of certificates, keys, CAs and CRLs, up to a verdict on a scraper's chain.
+//! Files of certificates, keys, CAs and CRLs, and the verdict on a scraper's chain.
 //!
-//! The first letter of the input says which file the rest of it is: `c`ertificate, `k`ey,
+//! The first letter of the input names the file that the rest replaces: `c`ertificate, `k`ey,
 //! client C`a`, c`r`l.
 #![no_main]
 
@@ -8,13 +8,13 @@ use std::fs;
 use std::sync::LazyLock;
 
 use aegis_fuzz::services::Services;
-use aegis_fuzz::world::{CA, CRL, CRL_OF_CLIENT, rehearse, write_pki};
+use aegis_fuzz::world::{CA, CRL, CRL_OF_CLIENT, connect, write_pki};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use tempfile::TempDir;
 
-/// A folder with good files.
+/// A folder with valid files.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     drop(Services::new(folder.path()));
@@ -56,11 +56,12 @@ fuzz_target!(|bytes: &[u8]| {
     let folder = FOLDER.path();
     fs::write(folder.join("fuzzed"), file).unwrap();
     let config = folder.join(format!("{}.toml", char::from(*which)));
-    let said = rehearse(&config);
-    // The fuzzer cannot sign: whatever admits the scraper has the key of its CA, and the CRL.
-    match (which, &said) {
+    let result = connect(&config);
+    // The fuzzer cannot sign, so a gate that admits the scraper has the key of its CA and the CRL.
+    match (which, &result) {
         (b'a', Ok(_)) => {
-            let mut cas = CertificateDer::pem_slice_iter(file).filter_map(Result::ok);
+            let plain = plain(file);
+            let mut cas = CertificateDer::pem_slice_iter(&plain).filter_map(Result::ok);
             assert!(
                 cas.any(|ca| contains(&ca, &CA_KEY)),
                 "admitted by another CA"
@@ -80,7 +81,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The public key of the CA, from the end of its algorithm on.
+/// The BIT STRING of the CA's public key.
 static CA_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let ca = CertificateDer::from_pem_slice(CA).unwrap();
     let point = [3, 66, 0, 4];
@@ -89,8 +90,23 @@ static CA_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn crls(file: &[u8]) -> Vec<CertificateRevocationListDer<'static>> {
-    let crls = CertificateRevocationListDer::pem_slice_iter(file);
+    let plain = plain(file);
+    let crls = CertificateRevocationListDer::pem_slice_iter(&plain);
     crls.filter_map(Result::ok).collect()
+}
+
+/// Converts a file that OpenSSL and aegis can read to one that rustls can read.
+fn plain(file: &[u8]) -> Vec<u8> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let mut plain = String::new();
+    for line in file.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches(|character| character <= ' ');
+        let line = line.replace("TRUSTED CERTIFICATE", "CERTIFICATE");
+        plain += &line.replace("X509 CERTIFICATE", "CERTIFICATE");
+        plain.push('\n');
+    }
+    plain.into_bytes()
 }
 
 fn contains(whole: &[u8], part: &[u8]) -> bool {

@@ -1,7 +1,7 @@
-//! The identity in a leaf certificate (DER), beside another reader of certificates.
+//! The identity in a leaf certificate (DER), compared with another reader of certificates.
 #![no_main]
 
-use aegis::identity::{Identity, IdentityPattern, Name};
+use aegis::policy::identity::{Identity, IdentityPattern, Name};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
@@ -27,14 +27,14 @@ fuzz_target!(|der: &[u8]| {
     for name in identity.names() {
         judge(name, &identity);
     }
-    // Whoever the CA vouches for, and whoever has the key.
+    // Any certificate of the CA, and the one with this key.
     for pattern in ["*".to_owned(), identity.key().to_string()] {
         let pattern: IdentityPattern = pattern.parse().unwrap();
         assert!(pattern.matched(&identity).is_some());
     }
     // Trailing bytes are not a part of any certificate.
     assert!(Identity::from_leaf(&[der, &[0]].concat()).is_err());
-    // What the chain check goes by must be here as well.
+    // The chain check needs these fields as well.
     let der = CertificateDer::from(der);
     if let Ok(read) = EndEntityCert::try_from(&der) {
         for name in read.valid_dns_names() {
@@ -44,7 +44,7 @@ fuzz_target!(|der: &[u8]| {
     }
 });
 
-/// A name is canonical, and a pattern that spells it out matches it and it alone.
+/// A name is canonical, and a pattern with the same text matches only this name.
 fn judge(name: &Name, identity: &Identity) {
     match name {
         Name::Dns(text) => assert!(!text.bytes().any(|byte| byte.is_ascii_uppercase())),

@@ -1,12 +1,12 @@
-//! Networks and peers, against arithmetic of bits.
+//! Networks and peers, compared with bit arithmetic.
 //!
-//! The input is a network and an address, on two lines; or 33 or 34 bytes that are both.
+//! The input is a network and an address on two lines, or 33 or 34 bytes with both.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aegis::networks::{Network, Networks};
-use aegis::peer::Peer;
+use aegis::policy::networks::{Network, Networks};
+use aegis::policy::peer::Peer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     );
 });
 
-/// A network without host bits, and an address that differs from it in few places.
+/// A network without host bits, and an address that differs from it in a few bits.
 fn numbers(bytes: &[u8]) -> Option<(String, IpAddr)> {
     let (prefix, rest) = bytes.split_first()?;
     let network = u128::from_be_bytes(rest.get(..16)?.try_into().ok()?);
@@ -66,10 +66,10 @@ fn judge(text: &str, address: IpAddr) {
     let (Ok(network), Some((base, prefix))) = (parsed, read) else {
         return;
     };
-    // What is shown is a network again, and the same.
+    // The text of a network parses to the same network.
     assert_eq!(network.to_string().parse(), Ok(network));
     assert_eq!(network.is_ipv4(), base.is_ipv4());
-    assert_eq!(network.is_everyone(), prefix == 0);
+    assert_eq!(network.is_any_address(), prefix == 0);
     let peer = Peer::new(SocketAddr::new(address, 1));
     let networks = Networks::try_from(vec![network]).unwrap();
     assert_eq!(
@@ -79,7 +79,7 @@ fn judge(text: &str, address: IpAddr) {
     );
 }
 
-/// A network as its author wrote it; `None` if it has host bits or is a mapped one.
+/// Parses a network; `None` if it has host bits or is IPv4-mapped.
 fn read(text: &str) -> Option<(IpAddr, u32)> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
@@ -121,7 +121,7 @@ fn first(address: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// An IPv4 address in IPv6's clothes is an IPv4 address.
+/// An IPv4-mapped IPv6 address is an IPv4 address.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(six) if six.to_bits() >> 32 == 0xffff => {

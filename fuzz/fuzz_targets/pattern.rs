@@ -1,9 +1,9 @@
-//! Identity patterns against names, by comparison of their texts alone.
+//! Matches identity patterns against names, and compares the result with that of a text comparison.
 //!
 //! The input is a pattern and a scraper's name, on two lines.
 #![no_main]
 
-use aegis::identity::{Claim, Identity, IdentityPattern};
+use aegis::policy::identity::{Claim, Identity, IdentityPattern};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
     let Ok(pattern) = pattern.parse::<IdentityPattern>() else {
         return;
     };
-    // What is shown is a pattern again, and the same.
+    // The text of a pattern parses to the same pattern.
     let shown = pattern.to_string();
     assert_eq!(shown.parse(), Ok(pattern.clone()));
     assert!(

@@ -1,14 +1,15 @@
-//! Bytes of a scraper, through all that follows the handshake, against a naive reading of them.
+//! Passes bytes of a scraper through all stages after the handshake, and compares the result with a
+//! naive parser.
 //!
-//! The reference says for each head what must come of it, in both directions: an answer other
-//! than 200 to a good request is as wrong as 200 to a bad one.
+//! The naive parser decides the result of each head: a valid request must get 200, and an invalid
+//! one must not.
 #![no_main]
 
 use std::cell::RefCell;
 
-use aegis::scrape::Ended;
+use aegis::scrape::ConnectionEnd;
 use aegis_fuzz::answers::{self, Answer, Body};
-use aegis_fuzz::requests::{self, Method, Next, Request, Wanted};
+use aegis_fuzz::requests::{self, Method, Next, Request, Target};
 use aegis_fuzz::services::METRICS;
 use aegis_fuzz::world::World;
 use libfuzzer_sys::fuzz_target;
@@ -27,46 +28,53 @@ fn world() -> World {
 }
 
 fuzz_target!(|script: &[u8]| {
-    // A request is the same however it is cut.
+    // The result does not depend on how the request is split.
     let piece = [1, 7, 100, usize::MAX][script.len() % 4];
     WORLD.with_borrow_mut(|world| {
         let conversation = world.converse(script, piece);
-        assert_eq!(conversation.ended, Ended::Closed);
-        let mut told = &conversation.told[..];
-        let mut asked = conversation.asked.iter();
-        judge(script, &mut told, &mut asked);
+        assert_eq!(conversation.ended, ConnectionEnd::Closed);
+        let mut received = &conversation.received[..];
+        let mut requests = conversation.requests.iter();
+        judge(script, &mut received, &mut requests);
         assert!(
-            told.is_empty(),
+            received.is_empty(),
             "more than was asked for: {}",
-            told.escape_ascii()
+            received.escape_ascii()
         );
-        assert!(asked.next().is_none(), "the service was asked more often");
+        assert!(
+            requests.next().is_none(),
+            "the service was asked more often"
+        );
     });
 });
 
-fn judge<'a>(mut script: &[u8], told: &mut &[u8], asked: &mut impl Iterator<Item = &'a Vec<u8>>) {
+fn judge<'a>(
+    mut script: &[u8],
+    received: &mut &[u8],
+    requests: &mut impl Iterator<Item = &'a Vec<u8>>,
+) {
     loop {
         match requests::next(&mut script) {
             Next::Good(request) => {
-                let answer = answers::next(told, request.method).expect("an answer");
-                judge_good(&request, &answer, asked);
+                let answer = answers::next(received, request.method).expect("an answer");
+                judge_good(&request, &answer, requests);
                 assert_eq!(answer.header("Connection").is_some(), request.closes);
                 if request.closes {
                     return;
                 }
             }
             Next::Bad(head) => {
-                return judge_bad(&answers::next(told, method_of(head)).expect("an answer"));
+                return judge_bad(&answers::next(received, method_of(head)).expect("an answer"));
             }
             Next::Broken => {
-                return judge_bad(&answers::next(told, method_of(script)).expect("an answer"));
+                return judge_bad(&answers::next(received, method_of(script)).expect("an answer"));
             }
             Next::Over => return,
         }
     }
 }
 
-/// The method of what is refused: a refusal of HEAD has no body.
+/// The method of a refused request: a refusal of HEAD has no body.
 fn method_of(head: &[u8]) -> Method {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     match head.starts_with(b"HEAD ") {
@@ -85,13 +93,13 @@ fn judge_bad(answer: &Answer) {
 fn judge_good<'a>(
     request: &Request,
     answer: &Answer,
-    asked: &mut impl Iterator<Item = &'a Vec<u8>>,
+    requests: &mut impl Iterator<Item = &'a Vec<u8>>,
 ) {
     let passed = request.query.as_deref();
     let passed = passed.map(|query| requests::passed_on(query, "collect[]"));
     let reason = answer.header("Aegis-Reason");
     answer.whole();
-    let Wanted::Service(service) = &request.wanted else {
+    let Target::Service(service) = &request.target else {
         assert!([200, 503].contains(&answer.status), "{answer:?}");
         return;
     };
@@ -110,11 +118,11 @@ fn judge_good<'a>(
         "{request:?} {answer:?}"
     );
     if service == "node" && answer.status != 400 {
-        let asked = match asked.next() {
+        let request = match requests.next() {
             None => return assert!(was_late, "the service was not asked"),
-            Some(asked) => asked,
+            Some(request) => request,
         };
-        judge_asked(asked, passed.flatten().as_deref());
+        assert_forwarded(request, passed.flatten().as_deref());
     }
     if service == "node" && answer.status == 200 && request.method == Method::Get {
         assert_eq!(answer.body, Body::Whole(METRICS.to_vec()));
@@ -124,15 +132,15 @@ fn judge_good<'a>(
     }
 }
 
-/// The service sees a request of aegis's own, whatever the scraper wrote.
-fn judge_asked(asked: &[u8], query: Option<&str>) {
-    let asked = std::str::from_utf8(asked).expect("a request in ASCII");
-    let lines = asked.strip_suffix("\r\n\r\n").expect("a whole head");
+/// The service gets a request that aegis built, whatever the scraper sent.
+fn assert_forwarded(request: &[u8], query: Option<&str>) {
+    let request = std::str::from_utf8(request).expect("a request in ASCII");
+    let lines = request.strip_suffix("\r\n\r\n").expect("a whole head");
     assert!(
         lines
             .bytes()
             .all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')),
-        "{asked:?}"
+        "{request:?}"
     );
     let mut lines = lines.split("\r\n");
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Service names and the patterns that grant them, against comparisons of letters.
+//! Matches service patterns against names, and compares the result with a text comparison.
 //!
 //! The input is a name, or a pattern and a name on two lines.
 #![no_main]
 
 use std::path::{Component, Path};
 
-use aegis::service::{ServiceName, ServicePattern};
+use aegis::policy::service_name::{ServiceName, ServicePattern};
 use aegis_fuzz::requests::is_name;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,4 +1,4 @@
-//! Answers, read without mercy where aegis wrote them, and leniently where a service did.
+//! Parsers for answers: a strict one for those of aegis, a lenient one for those of a service.
 
 use crate::requests::Method;
 
@@ -10,17 +10,17 @@ pub struct Answer {
     pub body: Body,
 }
 
-/// What came of its body.
+/// The result of reading its body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Body {
-    /// All of it, by the answer's own account.
+    /// A complete body, according to the head.
     Whole(Vec<u8>),
-    /// A part: whoever reads it sees that it broke off.
+    /// A part of a body that visibly breaks off.
     Broken(Vec<u8>),
 }
 
 impl Answer {
-    /// The value of a header that may stand once.
+    /// The value of a header that may occur once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(other, _)| other == name);
         let found = named.next();
@@ -28,7 +28,7 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The body, which must be whole.
+    /// The body, which must be complete.
     pub fn whole(&self) -> &[u8] {
         match &self.body {
             Body::Whole(body) => body,
@@ -37,14 +37,14 @@ impl Answer {
     }
 }
 
-/// Reads the next answer of aegis. Panics at whatever is not as RFC 9112 wants it.
-pub fn next(told: &mut &[u8], to: Method) -> Option<Answer> {
-    if told.is_empty() {
+/// Reads the next answer of aegis. Panics if it violates RFC 9112.
+pub fn next(received: &mut &[u8], to: Method) -> Option<Answer> {
+    if received.is_empty() {
         return None;
     }
-    let end = told.windows(4).position(|window| window == b"\r\n\r\n");
-    let head = &told[..end.expect("a whole head")];
-    let mut rest = &told[head.len() + 4..];
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n");
+    let head = &received[..end.expect("a whole head")];
+    let mut rest = &received[head.len() + 4..];
     let head = std::str::from_utf8(head).expect("a head in ASCII");
     assert!(
         head.bytes()
@@ -53,9 +53,11 @@ pub fn next(told: &mut &[u8], to: Method) -> Option<Answer> {
     );
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap();
-    let status = PHRASES
-        .iter()
-        .find(|(status, phrase)| line == format!("HTTP/1.1 {status} {phrase}"));
+    let status = PHRASES.iter().find(|(status, phrase)| {
+        let after = line.strip_prefix(&format!("HTTP/1.1 {status} {phrase}"));
+        // A reason and its sentence can follow.
+        after.is_some_and(|after| after.is_empty() || after.starts_with(": "))
+    });
     let (status, _) = *status.unwrap_or_else(|| panic!("{line:?}"));
     let headers = lines.map(|line| {
         let (name, value) = line.split_once(": ").expect("a header");
@@ -81,7 +83,7 @@ pub fn next(told: &mut &[u8], to: Method) -> Option<Answer> {
         (Some(_), None) => Body::Broken(std::mem::take(&mut rest).to_vec()),
         (None, Some(())) => unchunked(&mut rest),
     };
-    *told = rest;
+    *received = rest;
     Some(answer)
 }
 
@@ -140,18 +142,20 @@ const HEADERS: &[&str] = &[
     "X-Content-Type-Options",
 ];
 
-/// The answer of a service, as a reader sees it who compares texts.
+/// The answer of a service, parsed by comparing texts.
 #[derive(Debug)]
-pub struct Said {
+pub struct Parsed {
     pub content_type: Option<Vec<u8>>,
     pub content_encoding: Option<Vec<u8>>,
-    /// Its body, if that is whole and its chunks are written as they must be.
+    /// Whether its head names no length.
+    pub ends_with_connection: bool,
+    /// Its body, if it is complete and its chunks are well-formed.
     pub body: Option<Vec<u8>>,
 }
 
-/// Reads a service's answer; `None` if it is no answer of status 200 that says where it ends, or
-/// if a line of its head ends otherwise than it must.
-pub fn said(bytes: &[u8]) -> Option<Said> {
+/// Parses a service's answer; `None` if its status is not 200, its end is not defined, or a line of
+/// its head has a wrong line end.
+pub fn parse(bytes: &[u8]) -> Option<Parsed> {
     let mut rest = bytes;
     let mut interim = 0;
     loop {
@@ -181,7 +185,7 @@ pub fn said(bytes: &[u8]) -> Option<Said> {
     }
 }
 
-fn body(headers: &[(Vec<u8>, &[u8])], rest: &[u8]) -> Option<Said> {
+fn body(headers: &[(Vec<u8>, &[u8])], rest: &[u8]) -> Option<Parsed> {
     let all = |name: &[u8]| -> Vec<&[u8]> {
         let named = headers.iter().filter(|(other, _)| other == name);
         named.map(|(_, value)| *value).collect()
@@ -197,11 +201,15 @@ fn body(headers: &[(Vec<u8>, &[u8])], rest: &[u8]) -> Option<Said> {
             rest.get(..length).map(<[u8]>::to_vec)
         }
         ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => dechunked(rest),
+        ([], []) => Some(rest.to_vec()),
         _ => return None,
     };
-    Some(Said {
+    Some(Parsed {
         content_type: once(b"content-type")?,
         content_encoding: once(b"content-encoding")?,
+        ends_with_connection: headers
+            .iter()
+            .all(|(name, _)| name != b"content-length" && name != b"transfer-encoding"),
         body,
     })
 }
@@ -236,7 +244,7 @@ fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     line.strip_suffix(b"\r")
 }
 
-/// Whether a type is one of metrics, and nothing in it is of another.
+/// Whether a content type is one of metrics, and contains no second type.
 pub fn is_of_metrics(content_type: &str) -> bool {
     const KNOWN: [&str; 3] = [
         "text/plain",
@@ -248,6 +256,6 @@ pub fn is_of_metrics(content_type: &str) -> bool {
     let is_alone = after.is_some_and(|after| {
         after.trim_start_matches(' ').starts_with(';') || after.trim_matches(' ').is_empty()
     });
-    // A second type has a slash, and what is before it; in quotes, only without a comma.
+    // A second type needs a slash. Within quotes it is allowed if there is no comma.
     is_alone && !lower.contains(',') && (lower.matches('/').count() == 1 || lower.contains('"'))
 }

@@ -1,5 +1,5 @@
-//! What the fuzz targets share: a world of sockets, a scraper in memory, and references that are
-//! naive on purpose.
+//! The common parts of the fuzz targets: a world of sockets, a scraper in memory, and naive
+//! reference parsers.
 
 pub mod answers;
 pub mod requests;

@@ -1,67 +1,67 @@
-//! What a request may be, told once more: line by line, by comparison of texts, with no parser.
+//! A second implementation of the request grammar: line by line, by comparing texts.
 
-/// The methods that are answered.
+/// The methods that aegis answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Get,
     Head,
 }
 
-/// A request that must be understood.
+/// A valid request.
 #[derive(Debug)]
 pub struct Request {
     pub method: Method,
-    pub wanted: Wanted,
-    /// What of the target stands after the first `?`.
+    pub target: Target,
+    /// The part of the target after the first `?`.
     pub query: Option<String>,
-    /// Whether the scraper says that it closes.
+    /// Whether the scraper announces that it closes.
     pub closes: bool,
-    /// Whether it leaves so little time that no answer is to be relied on.
+    /// Whether its timeout is so short that an answer is not guaranteed.
     pub hurries: bool,
 }
 
-/// What it is for.
+/// The target of the request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Target {
     Service(String),
     View,
 }
 
-/// What the bytes of a connection are, up to the first that are no request.
+/// The next part of a connection's bytes, up to the first invalid request.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// A head that must be understood.
+    /// A head that aegis must accept.
     Good(Request),
-    /// A head that must be refused, and its bytes.
+    /// A head that aegis must refuse, and its bytes.
     Bad(&'a [u8]),
-    /// Bytes that cannot begin a head; how they are refused depends on how they came.
+    /// Bytes that cannot begin a head; the kind of refusal depends on how they were split.
     Broken,
     /// Nothing, or a head that never ends.
     Over,
 }
 
-/// Cuts the next head off.
+/// Splits off the next head.
 pub fn next<'a>(bytes: &mut &'a [u8]) -> Next<'a> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     let head = &bytes[..end.map_or(bytes.len(), |end| end + 4)];
     let is_bare = |at: usize| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r');
-    if (0..head.len()).any(is_bare) || head.len() > LONGEST_HEAD {
+    if (0..head.len()).any(is_bare) || head.len() > MAX_HEAD_BYTES {
         return Next::Broken;
     }
     if end.is_none() {
         return Next::Over;
     }
     *bytes = &bytes[head.len()..];
-    match understood(head) {
+    match parse_head(head) {
         Some(request) => Next::Good(request),
         None => Next::Bad(head),
     }
 }
 
-const LONGEST_HEAD: usize = 16 * 1024;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-fn understood(head: &[u8]) -> Option<Request> {
-    // One empty line before a request is forgiven (RFC 9112, section 2.2).
+fn parse_head(head: &[u8]) -> Option<Request> {
+    // One empty line before a request is allowed (RFC 9112, section 2.2).
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let lines = head.strip_suffix(b"\r\n")?;
     let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
@@ -76,7 +76,7 @@ fn understood(head: &[u8]) -> Option<Request> {
         "HEAD" => Method::Head,
         _ => return None,
     };
-    let (wanted, query) = wanted(target)?;
+    let (target, query) = parse_target(target)?;
     let mut headers = Vec::new();
     for line in lines {
         headers.push(header(line.strip_suffix(b"\r\n")?)?);
@@ -111,18 +111,18 @@ fn understood(head: &[u8]) -> Option<Request> {
     });
     is_whole.then_some(Request {
         method,
-        wanted,
+        target,
         query,
         closes,
         hurries,
     })
 }
 
-fn wanted(target: &str) -> Option<(Wanted, Option<String>)> {
+fn parse_target(target: &str) -> Option<(Target, Option<String>)> {
     if ["/", "/-/sd", "/-/healthy", "/-/ready"].contains(&target) {
-        return Some((Wanted::View, None));
+        return Some((Target::View, None));
     }
-    // What no URI has (RFC 3986) but for the bytes that stand for nothing but themselves.
+    // Bytes that cannot occur in a URI (RFC 3986).
     if target.contains('#') || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return None;
     }
@@ -131,16 +131,16 @@ fn wanted(target: &str) -> Option<(Wanted, Option<String>)> {
         None => (target, None),
     };
     let name = path.strip_prefix('/')?;
-    is_name(name).then(|| (Wanted::Service(name.to_owned()), query))
+    is_name(name).then(|| (Target::Service(name.to_owned()), query))
 }
 
-/// A name, letter by letter, or an address in brackets; then a port, or none.
+/// A name or an address in brackets, and an optional port.
 fn is_host(host: &[u8]) -> bool {
     const PLAIN: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
     };
-    // The last colon begins the port, unless it is one of an address.
+    // The last colon begins the port, unless it belongs to an address.
     let (name, port) = match host.rfind(':') {
         Some(at) if !host.ends_with(']') => (&host[..at], &host[at + 1..]),
         _ => (host, ""),
@@ -211,7 +211,7 @@ fn header(line: &[u8]) -> Option<(String, &[u8])> {
     Some((name, &value[from..to]))
 }
 
-/// Whether values can go on to the service.
+/// Whether aegis may pass these values to the service.
 fn is_passable(values: &[&[u8]]) -> bool {
     let values: Vec<&&[u8]> = values.iter().filter(|value| !value.is_empty()).collect();
     let length: usize = values.iter().map(|value| value.len() + 2).sum();
@@ -219,7 +219,7 @@ fn is_passable(values: &[&[u8]]) -> bool {
     length <= 1024 + 2 && values.iter().all(is_printable)
 }
 
-/// The query as the service must see it; `None` if a parameter is in it that it does not list.
+/// The query that the service must get; `None` if a parameter is not in its list.
 pub fn passed_on(query: &str, listed: &str) -> Option<String> {
     let is_digit = |at: usize| query.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
     if query
@@ -232,7 +232,7 @@ pub fn passed_on(query: &str, listed: &str) -> Option<String> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decoded(name), decoded(value));
-        // What is no UTF-8 is not changed on its way: it does not go.
+        // aegis does not convert a value that is not UTF-8: it refuses it.
         if name != listed || value.contains('\u{fffd}') {
             return None;
         }

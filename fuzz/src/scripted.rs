@@ -1,7 +1,7 @@
-//! A scraper in memory: it sends what is in its script, in pieces, and keeps what it is told.
+//! A scraper in memory: it sends its script in pieces and records what it receives.
 //!
-//! At the end of its script it waits. It leaves only when it is told to, so that no answer is
-//! cut off by a scraper that was gone too soon.
+//! At the end of its script it waits. It closes only after a call of `leave`, so that it does not
+//! cut off an answer.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,22 +11,22 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A scraper; its clones are the same one.
+/// A scraper. Its clones share its state.
 #[derive(Clone, Debug, Default)]
 pub struct Scripted(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     script: Vec<u8>,
-    given: usize,
+    sent: usize,
     piece: usize,
     waits: bool,
     leaves: bool,
-    told: Vec<u8>,
+    received: Vec<u8>,
 }
 
 impl Scripted {
-    /// A scraper that sends this, at most so many bytes at once.
+    /// A scraper that sends this script, in pieces of at most this size.
     pub fn new(script: &[u8], piece: usize) -> Self {
         Self(Rc::new(RefCell::new(State {
             script: script.to_owned(),
@@ -35,19 +35,19 @@ impl Scripted {
         })))
     }
 
-    /// Whether more was awaited from it than it has, since this was last asked.
+    /// Whether aegis has waited for more than the script has, since the last call.
     pub fn was_waited_for(&self) -> bool {
         std::mem::take(&mut self.0.borrow_mut().waits)
     }
 
-    /// It closes its side once its script is over.
+    /// Closes the scraper's side at the end of the script.
     pub fn leave(&self) {
         self.0.borrow_mut().leaves = true;
     }
 
-    /// All that it was told.
-    pub fn told(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.borrow_mut().told)
+    /// The bytes received since the last call.
+    pub fn received(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().received)
     }
 }
 
@@ -58,18 +58,18 @@ impl AsyncRead for Scripted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
-        let left = state.script.len() - state.given;
+        let left = state.script.len() - state.sent;
         let now = left.min(state.piece).min(buffer.remaining());
         if now > 0 {
-            let from = state.given;
+            let from = state.sent;
             buffer.put_slice(&state.script[from..from + now]);
-            state.given += now;
+            state.sent += now;
             return Poll::Ready(Ok(()));
         }
         if state.leaves {
             return Poll::Ready(Ok(()));
         }
-        // Nobody has to be woken: whoever lets it leave polls again at once.
+        // No waker is needed: the caller of `leave` polls again at once.
         state.waits = true;
         Poll::Pending
     }
@@ -81,7 +81,7 @@ impl AsyncWrite for Scripted {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().told.extend_from_slice(bytes);
+        self.0.borrow_mut().received.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

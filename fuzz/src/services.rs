@@ -1,6 +1,6 @@
-//! The services behind aegis: one that answers, and others that must never be connected with.
+//! The services behind aegis: one that answers, and others that aegis must never contact.
 //!
-//! They have no thread: the world serves them by hand whenever aegis waits.
+//! They have no thread: the world calls `serve` when aegis waits.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -9,19 +9,19 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// What the service answers with if nothing else is said.
+/// The default answer of the service.
 pub const METRICS: &[u8] = b"# TYPE up gauge\nup 1\n";
 
 /// The sockets of a world.
 #[derive(Debug)]
 pub struct Services {
     node: UnixListener,
-    never: Vec<(&'static str, UnixListener)>,
+    forbidden: Vec<(&'static str, UnixListener)>,
     open: Option<Exchange>,
     answer: Vec<u8>,
     piece: usize,
-    /// The requests that the service was sent, as they came.
-    pub asked: Vec<Vec<u8>>,
+    /// The requests that the service got, in order.
+    pub requests: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Exchange {
 }
 
 impl Services {
-    /// Makes the sockets: `services/node.sock` answers; around it lies all that must not.
+    /// Creates the sockets: aegis may connect only to `services/node.sock`.
     pub fn new(folder: &Path) -> Self {
         let inside = folder.join("services");
         fs::create_dir_all(inside.join("below")).unwrap();
@@ -42,7 +42,7 @@ impl Services {
             listener.set_nonblocking(true).unwrap();
             listener
         };
-        let never = [
+        let forbidden = [
             "services/denied.sock",
             "services/.hidden.sock",
             "services/below/node.sock",
@@ -51,7 +51,7 @@ impl Services {
             "outside/canary.sock",
             "canary.sock",
         ];
-        let never = never
+        let forbidden = forbidden
             .into_iter()
             .map(|name| (name, listen(&folder.join(name))))
             .collect();
@@ -61,22 +61,22 @@ impl Services {
         fs::write(inside.join("file.sock"), "CANARY").unwrap();
         Self {
             node: listen(&inside.join("node.sock")),
-            never,
+            forbidden,
             open: None,
             answer: Vec::new(),
             piece: usize::MAX,
-            asked: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
-    /// Answers with these bytes from now on, at most so many at once.
+    /// Answers with these bytes from now on, in pieces of at most this size.
     pub fn answer_with(&mut self, answer: &[u8], piece: usize) {
         self.answer = answer.to_owned();
         self.piece = piece;
-        self.asked.clear();
+        self.requests.clear();
     }
 
-    /// Does what can be done now; whether an exchange is still going on.
+    /// Reads and writes without blocking. Returns whether an exchange is still open.
     pub fn serve(&mut self) -> bool {
         loop {
             match &mut self.open {
@@ -99,22 +99,23 @@ impl Services {
                     if !is_over {
                         return true;
                     }
-                    self.asked.extend(self.open.take().map(|over| over.request));
+                    self.requests
+                        .extend(self.open.take().map(|over| over.request));
                 }
             }
         }
     }
 
-    /// Says which socket was connected with that must never be.
-    pub fn trespassed(&self) -> Option<&'static str> {
-        let mut never = self.never.iter();
-        let met = never.find(|(_, listener)| listener.accept().is_ok());
-        met.map(|(name, _)| *name)
+    /// A socket that aegis connected to although it must not.
+    pub fn contacted_forbidden(&self) -> Option<&'static str> {
+        let mut forbidden = self.forbidden.iter();
+        let contacted = forbidden.find(|(_, listener)| listener.accept().is_ok());
+        contacted.map(|(name, _)| *name)
     }
 }
 
 impl Exchange {
-    /// Reads what came; whether aegis has closed the connection.
+    /// Reads all available bytes. Returns whether aegis has closed the connection.
     fn read(&mut self) -> bool {
         let mut bytes = [0; 4096];
         loop {

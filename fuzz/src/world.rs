@@ -1,7 +1,7 @@
-//! An aegis without a network, built once and asked for as long as the fuzzer likes.
+//! An aegis without a network, built once and used for every input.
 //!
-//! All that follows the handshake is the code of production, by a configuration and files as
-//! an operator has them. The scraper's chain is judged by the gate as any other.
+//! All stages after the handshake are the production code, with a real configuration and files. The
+//! gate verifies the scraper's chain as any other.
 
 use std::fs;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use aegis::config::{Config, Overrides};
-use aegis::scrape::{Ended, Rehearsal};
+use aegis::scrape::{ConnectionEnd, InMemoryConnection};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::scripted::Scripted;
 use crate::services::Services;
 
-/// What the scraper is granted, and what there is to meet.
+/// The grants of the scraper and the services.
 const CONFIG: &str = r#"
 listen = ["127.0.0.1:1"]
 socket_dir = "services"
@@ -38,25 +38,25 @@ params = ["collect[]"]
 max_body = "2KiB"
 "#;
 
-/// The world around the path of a request.
+/// The gate, the services and the files that a request uses.
 #[derive(Debug)]
 pub struct World {
     runtime: Runtime,
-    rehearsal: Rehearsal<Scripted>,
+    connection: InMemoryConnection<Scripted>,
     /// The services.
     pub services: Services,
     _folder: TempDir,
 }
 
-/// What came of one connection.
+/// The result of one connection.
 #[derive(Debug)]
 pub struct Conversation {
     /// How it ended.
-    pub ended: Ended,
-    /// All that the scraper was told.
-    pub told: Vec<u8>,
-    /// The requests that the service saw.
-    pub asked: Vec<Vec<u8>>,
+    pub ended: ConnectionEnd,
+    /// The bytes that the scraper received.
+    pub received: Vec<u8>,
+    /// The requests that the service got.
+    pub requests: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -67,29 +67,29 @@ impl World {
         write_pki(folder.path());
         fs::write(folder.path().join("aegis.toml"), CONFIG).unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let rehearsal = {
+        let connection = {
             let _inside = runtime.enter();
-            rehearse(&folder.path().join("aegis.toml")).unwrap()
+            connect(&folder.path().join("aegis.toml")).unwrap()
         };
         Self {
             runtime,
-            rehearsal,
+            connection,
             services,
             _folder: folder,
         }
     }
 
-    /// Lets a scraper say this, in pieces of this size, and leave once it was answered.
+    /// Runs a scraper that sends this script in pieces of this size and closes after the answer.
     pub fn converse(&mut self, script: &[u8], piece: usize) -> Conversation {
         let Self {
             runtime,
-            rehearsal,
+            connection,
             services,
             ..
         } = self;
         let scraper = Scripted::new(script, piece);
         let ended = runtime.block_on(async {
-            let mut serving = pin!(rehearsal.connection(scraper.clone()));
+            let mut serving = pin!(connection.serve(scraper.clone()));
             poll_fn(|cx| {
                 loop {
                     scraper.was_waited_for();
@@ -98,7 +98,7 @@ impl World {
                     }
                     let is_scraping = services.serve();
                     if is_scraping || !scraper.was_waited_for() {
-                        // The socket, or whoever yielded, wakes it.
+                        // The socket or the task that yielded wakes it.
                         return Poll::Pending;
                     }
                     scraper.leave();
@@ -107,13 +107,13 @@ impl World {
             .await
         });
         services.serve();
-        if let Some(name) = services.trespassed() {
-            panic!("{name} was connected with");
+        if let Some(name) = services.contacted_forbidden() {
+            panic!("{name} was connected to");
         }
         Conversation {
             ended,
-            told: scraper.told(),
-            asked: std::mem::take(&mut services.asked),
+            received: scraper.received(),
+            requests: std::mem::take(&mut services.requests),
         }
     }
 }
@@ -125,7 +125,7 @@ impl Default for World {
 }
 
 /// Builds a gate from a configuration file, and judges the scraper by it.
-pub fn rehearse(file: &Path) -> Result<Rehearsal<Scripted>, String> {
+pub fn connect(file: &Path) -> Result<InMemoryConnection<Scripted>, String> {
     let overrides = Overrides {
         config: Some(file.to_owned()),
         ..Overrides::default()
@@ -133,11 +133,11 @@ pub fn rehearse(file: &Path) -> Result<Rehearsal<Scripted>, String> {
     let config = Config::load(&overrides).map_err(|faults| format!("{faults:?}"))?;
     let chain = vec![CertificateDer::from_pem_slice(CLIENT).unwrap()];
     let source = "192.0.2.7:40000".parse().unwrap();
-    Rehearsal::new(config, source, chain, Scripted::default())
+    InMemoryConnection::new(config, source, chain, Scripted::default())
 }
 
-/// Writes certificates and a key. Those of the scraper are fixed, and their keys thrown away;
-/// the server's are new every time.
+/// Writes certificates and a key. Those of the scraper are fixed, and their keys are deleted. Those
+/// of the server are new each time.
 pub fn write_pki(folder: &Path) {
     let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
@@ -147,11 +147,11 @@ pub fn write_pki(folder: &Path) {
     write("crl.pem", CRL);
 }
 
-/// The CA that vouches for the scraper.
+/// The CA of the scraper.
 pub const CA: &[u8] = include_bytes!("../pki/ca.pem");
 /// The scraper's certificate.
 pub const CLIENT: &[u8] = include_bytes!("../pki/client.pem");
-/// A CRL on which the scraper is not.
+/// A CRL that does not list the scraper.
 pub const CRL: &[u8] = include_bytes!("../pki/crl.pem");
-/// A CRL on which it is.
+/// A CRL that lists it.
 pub const CRL_OF_CLIENT: &[u8] = include_bytes!("../pki/crl-of-client.pem");

@@ -1,4 +1,4 @@
-//! `aegis check`: all that is wrong, and all that will hurt, without serving.
+//! `aegis check`: reports every error and warning without serving.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::flags::Flags;
-use super::{CONFIGURATION, complain, say};
+use super::{CONFIGURATION, print, report_error};
 use crate::admin;
-use crate::config::{Config, Fault, Overrides, Sandbox};
-use crate::escaped::visible;
-use crate::origin::Origin;
-use crate::run::{self, Ended};
-use crate::sandbox::{self, Paths};
-use crate::view::object;
+use crate::config::{Config, ConfigError, Overrides, Sandbox};
+use crate::server::run::{self, ServeError};
+use crate::server::sandbox::{self, Paths, Unsealed};
+use crate::text::escaped::visible;
+use crate::text::json::object;
+use crate::text::origin::Origin;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -24,29 +24,29 @@ pub(super) struct Check {
     #[arg(long)]
     strict: bool,
 
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people; what is wrong goes to standard error
+enum ReportFormat {
+    /// For people; errors go to standard error
     Text,
     /// One JSON object on standard output
     Json,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Default)]
 struct Report {
-    faults: Vec<Fault>,
+    faults: Vec<ConfigError>,
     warnings: Vec<String>,
     listen: Vec<String>,
     socket_dir: String,
     allow_entries: usize,
     services: usize,
-    /// The walls that stand.
+    /// The active layers of the sandbox.
     sandbox: Vec<&'static str>,
 }
 
@@ -54,23 +54,24 @@ impl Check {
     pub(super) fn run(self) -> ExitCode {
         let report = Report::of(self.flags);
         let is_good = report.faults.is_empty() && (!self.strict || report.warnings.is_empty());
-        let code = match is_good {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(CONFIGURATION),
+        let code = if is_good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(CONFIGURATION)
         };
         match self.format {
-            Format::Text if !report.faults.is_empty() => {
-                complain(&Ended::Configuration(report.faults))
+            ReportFormat::Text if !report.faults.is_empty() => {
+                report_error(&ServeError::Configuration(report.faults))
             }
-            Format::Text => say(&report.text(is_good), code),
-            Format::Json => say(&report.json(is_good), code),
+            ReportFormat::Text => print(&report.text(is_good), code),
+            ReportFormat::Json => print(&report.json(is_good), code),
         }
     }
 }
 
 impl Report {
     fn of(flags: Flags) -> Self {
-        // As serve names them.
+        // As serve resolves them.
         let overrides = Overrides::from(flags).absolute();
         let mut config = match run::load(&overrides) {
             Ok(config) => config,
@@ -81,43 +82,56 @@ impl Report {
         let socket_dir = config.socket_dir.value.display().to_string();
         let file = Config::file(&overrides);
         let (sandbox, paths) = (config.sandbox, Paths::of(&config, file));
-        let awaited = config.admin.as_ref().and_then(admin::awaits_its_unit);
-        // It is there once aegis is started by its unit: not as it is here.
+        let awaited = config
+            .admin
+            .as_ref()
+            .and_then(admin::awaits_runtime_directory);
+        // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
         match run::first_gate(config) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
+                // Before the warnings, which also look for sockets elsewhere.
+                services: gate.services.present(),
                 faults: Vec::new(),
-                warnings: gate.warnings().chain(awaited).collect(),
+                warnings: gate
+                    .warnings()
+                    .chain(awaited)
+                    .chain(gate.services.unavailable())
+                    .collect(),
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),
-                services: gate.upstream.present(),
                 sandbox: Vec::new(),
             }
             .behind(sandbox, &paths, file),
         }
     }
 
-    /// Goes behind the walls of serve, after all else: nothing more can be opened from there.
+    /// Enters the sandbox of serve. Comes last: no file can be opened from there.
     fn behind(mut self, sandbox: Sandbox, paths: &Paths, file: &Path) -> Self {
-        let (missing, standing) = match sandbox::try_out(sandbox, paths) {
-            Ok(walls) => (walls.missing().collect(), walls.standing().collect()),
-            Err(error) => (vec![error.to_string()], Vec::new()),
-        };
-        self.sandbox = standing;
-        match sandbox {
-            Sandbox::Required => {
-                let origin = Origin::Whole(file.into());
-                let fault = |missing| Fault::new(&origin, "sandbox", missing);
-                self.faults = missing.into_iter().map(fault).collect();
+        let enforcement = match sandbox::self_test(sandbox, paths) {
+            Ok(enforcement) => enforcement,
+            Err(Unsealed::Unmet(unmet)) => return Self::failed(run::unmet_sandbox(unmet, file)),
+            Err(Unsealed::System(error)) => {
+                let problem = format!("cannot be entered: {error}");
+                return Self::failed(vec![ConfigError::new(
+                    &Origin::Whole(file.into()),
+                    "sandbox",
+                    problem,
+                )]);
             }
+        };
+        self.sandbox = enforcement.active().collect();
+        let missing = enforcement.missing();
+        match sandbox {
+            Sandbox::Required => self.faults = run::unmet_sandbox(missing.collect(), file),
             Sandbox::BestEffort | Sandbox::UnsafeNone => self.warnings.extend(missing),
         }
         self
     }
 
-    fn failed(faults: Vec<Fault>) -> Self {
+    fn failed(faults: Vec<ConfigError>) -> Self {
         Self {
             faults,
             ..Self::default()
@@ -134,17 +148,17 @@ impl Report {
             return text;
         }
         text.push_str(&format!(
-            "ok: would listen on {}, with {} allow entries and {} sockets in {}\n",
+            "ok: would listen on {}, with {} and {} in {}\n",
             self.listen.join(" "),
-            self.allow_entries,
-            self.services,
+            counted(self.allow_entries, "allow entry", "allow entries"),
+            counted(self.services, "socket", "sockets"),
             self.socket_dir
         ));
-        let walls = match self.sandbox.as_slice() {
+        let layers = match self.sandbox.as_slice() {
             [] => "none".to_owned(),
-            walls => walls.join(" "),
+            layers => layers.join(" "),
         };
-        text.push_str(&format!("sandbox: {walls}\n"));
+        text.push_str(&format!("sandbox: {layers}\n"));
         text
     }
 
@@ -168,4 +182,9 @@ impl Report {
         ]);
         format!("{report}\n")
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!("{count} {noun}")
 }

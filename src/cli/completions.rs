@@ -1,4 +1,4 @@
-//! `aegis completions`: what a shell reads to complete commands and flags.
+//! `aegis completions`: prints a completion script for a shell.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 use clap_complete::Generator;
 use clap_complete::shells;
 
-use super::{NAME, definition, say_bytes};
+use super::{NAME, definition, print_bytes};
 
 #[derive(Args, Debug)]
 pub(super) struct Completions {
-    /// Shell to write them for
+    /// Shell to print the script for
     shell: Shell,
 }
 
@@ -26,16 +26,16 @@ enum Shell {
 impl Completions {
     pub(super) fn run(self) -> ExitCode {
         match self.shell {
-            Shell::Bash => written(shells::Bash),
-            Shell::Elvish => written(shells::Elvish),
-            Shell::Fish => written(shells::Fish),
-            Shell::Zsh => written(shells::Zsh),
+            Shell::Bash => print_script(shells::Bash),
+            Shell::Elvish => print_script(shells::Elvish),
+            Shell::Fish => print_script(shells::Fish),
+            Shell::Zsh => print_script(shells::Zsh),
         }
     }
 }
 
-fn written(shell: impl Generator) -> ExitCode {
+fn print_script(shell: impl Generator) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut definition(), NAME, &mut script);
-    say_bytes(&script, ExitCode::SUCCESS)
+    print_bytes(&script, ExitCode::SUCCESS)
 }

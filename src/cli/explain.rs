@@ -1,4 +1,4 @@
-//! `aegis explain`: what the server would say to a scrape, asked of the server's own code.
+//! `aegis explain`: decides a scrape as the server would, with the server's own code.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,24 +7,24 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args};
 
 use super::flags::Flags;
-use super::{complain, misused, say, shown};
-use crate::config::{Config, Given};
-use crate::credentials;
-use crate::escaped::Escaped;
+use super::{describe, print, report_error, usage_error};
+use crate::config::{Config, Located};
 use crate::gate::Gate;
-use crate::identity::{Claim, Identity};
-use crate::origin::Origin;
-use crate::peer::Peer;
 use crate::policy::Policy;
+use crate::policy::identity::{Claim, Identity};
+use crate::policy::peer::Peer;
+use crate::policy::service_name::ServiceName;
 use crate::refusal::{Refusal, Refused};
-use crate::run::Ended;
 use crate::scrape::{self, Explained, Shows};
-use crate::service::{InvalidServiceName, ServiceName};
+use crate::server::run::ServeError;
+use crate::text::escaped::Escaped;
+use crate::text::origin::Origin;
+use crate::tls::credentials;
 
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("scraper").args(["cert", "claims"]).required(true))]
 pub(super) struct Question {
-    /// Address that the scraper comes from
+    /// Source address of the scraper
     #[arg(long, value_name = "IP", value_parser = address)]
     from: IpAddr,
 
@@ -37,8 +37,8 @@ pub(super) struct Question {
     #[arg(long = "as", value_name = "SAN")]
     claims: Vec<Claim>,
 
-    /// Service that it wants to scrape
-    #[arg(long, value_name = "NAME", value_parser = service_name)]
+    /// Service to scrape
+    #[arg(long, value_name = "NAME", value_parser = super::service_name)]
     service: ServiceName,
 
     #[command(flatten)]
@@ -56,20 +56,22 @@ pub(super) fn explain(question: Question) -> ExitCode {
     let gate = Config::load(&flags.into()).and_then(|config| Gate::build(config, None));
     let gate = match gate {
         Ok(gate) => gate,
-        Err(faults) => return complain(&Ended::Configuration(faults)),
+        Err(faults) => return report_error(&ServeError::Configuration(faults)),
     };
     let shows = match cert {
-        Some(file) => match credentials::certificates(&given(file), "") {
+        Some(file) => match credentials::certificates(&from_argument(file), "") {
             Ok(chain) => Shows::Chain(chain),
-            Err(fault) => return misused(&fault),
+            Err(fault) => return usage_error(&fault),
         },
         None => match Identity::claimed(claims) {
             Ok(claimed) => Shows::Claimed(claimed),
-            Err(error) => return misused(&format_args!("--as: {error}")),
+            Err(error) => return usage_error(&format_args!("--as: {error}")),
         },
     };
     let note = match shows {
-        Shows::Claimed(_) => "note: no certificate was checked; the names are taken as given\n",
+        Shows::Claimed(_) => {
+            "note: no certificate was checked; the names of --as are not verified\n"
+        }
         Shows::Chain(_) => "",
     };
     let peer = Peer::new(SocketAddr::new(from, 0));
@@ -87,27 +89,27 @@ pub(super) fn explain(question: Question) -> ExitCode {
         Err(refused) => {
             let policy = &gate.policy;
             (
-                said_no(&explained, refused, policy, &peer, &service),
+                refusal_report(&explained, refused, policy, &peer, &service),
                 ExitCode::FAILURE,
             )
         }
     };
     report.push_str(note);
-    if !service.is_reserved() && !gate.upstream.knows(&service) {
-        report.push_str("note: there is no such service now\n");
+    if !service.is_reserved() && !gate.services.knows(&service) {
+        report.push_str("note: this service does not exist at present\n");
     }
-    say(&report, code)
+    print(&report, code)
 }
 
-/// The refusal; and when it is the policy's, what each column says.
-fn said_no(
+/// The refusal, and for one of the policy, the result of each column.
+fn refusal_report(
     explained: &Explained,
     refused: &Refused,
     policy: &Policy,
     peer: &Peer,
     service: &ServiceName,
 ) -> String {
-    let mut report = format!("refused: {}\n", shown(refused));
+    let mut report = format!("refused: {}\n", describe(refused));
     let is_of_policy = matches!(
         refused.refusal,
         Refusal::Network | Refusal::Identity | Refusal::NotGranted
@@ -115,17 +117,17 @@ fn said_no(
     let Some(identity) = explained.identity.as_ref().filter(|_| is_of_policy) else {
         return report;
     };
-    for said in policy.columns(peer, identity, service) {
+    for row in policy.columns(peer, identity, service) {
         report.push_str(&format!(
             "allow[{}] ({}): networks {}, identities {}, services {}\n",
-            said.number, said.entry.origin, said.networks, said.identities, said.services
+            row.number, row.entry.origin, row.networks, row.identities, row.services
         ));
     }
     report
 }
 
-fn given(file: PathBuf) -> Given<PathBuf> {
-    Given {
+fn from_argument(file: PathBuf) -> Located<PathBuf> {
+    Located {
         value: file,
         origin: Origin::Flag("--cert"),
     }
@@ -134,9 +136,4 @@ fn given(file: PathBuf) -> Given<PathBuf> {
 fn address(text: &str) -> Result<IpAddr, &'static str> {
     text.parse()
         .map_err(|_| "is not an IP address; write 192.0.2.7 or fd00:5ca1::7")
-}
-
-fn service_name(text: &str) -> Result<ServiceName, String> {
-    text.parse()
-        .map_err(|error: InvalidServiceName| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The flags of the configuration, the same for every command. Each goes over the environment, the file and the default.
+//! The flags of the configuration, the same for every command. Each overrides the environment, the file and the default.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::config::Overrides;
+use crate::config::{Overrides, Users};
 
-/// The flags, and which of them the environment gave.
+/// The flags, and the environment variables that gave some of them.
 #[derive(Debug)]
 pub(super) struct Flags {
-    given: Given,
+    given: Arguments,
     variables: BTreeSet<String>,
 }
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let variables = variables(matches);
-        let given = Given::from_arg_matches(matches)?;
+        let given = Arguments::from_arg_matches(matches)?;
         Ok(Self { given, variables })
     }
 
@@ -31,17 +31,22 @@ impl FromArgMatches for Flags {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        Given::augment_args(command)
+        without_values(Arguments::augment_args(command))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        Given::augment_args_for_update(command)
+        without_values(Arguments::augment_args_for_update(command))
     }
 }
 
-/// The variables that values were taken from; what a flag says goes over them.
+/// `--help` shows the names of variables without their values: one could be a key.
+fn without_values(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_env_values(true))
+}
+
+/// The variables that gave a value; a flag overrides its variable.
 fn variables(matches: &ArgMatches) -> BTreeSet<String> {
-    let definition = Given::augment_args(Command::new(""));
+    let definition = Arguments::augment_args(Command::new(""));
     let arguments = definition.get_arguments();
     let from_environment = arguments.filter(|argument| {
         let source = matches.value_source(argument.get_id().as_str());
@@ -53,7 +58,7 @@ fn variables(matches: &ArgMatches) -> BTreeSet<String> {
 
 /// Every list can be given by repeating the flag, or with commas between its items.
 #[derive(Args, Debug)]
-struct Given {
+struct Arguments {
     /// Configuration file [default: /etc/aegis/aegis.toml, if it exists]
     #[arg(
         long,
@@ -70,7 +75,7 @@ struct Given {
     )]
     listen: Vec<String>,
 
-    /// Directory whose NAME.sock answers at /NAME [default: /run/aegis/services]
+    /// Directory of the sockets; NAME.sock answers at /NAME [default: /run/aegis/services]
     #[arg(
         long,
         env = "AEGIS_SOCKET_DIR",
@@ -87,7 +92,7 @@ struct Given {
     #[arg(long, env = "AEGIS_TLS_KEY", value_name = "FILE")]
     tls_key: Option<String>,
 
-    /// CA that client certificates must lead to (PEM)
+    /// CA that client certificates must chain to (PEM)
     #[arg(long, env = "AEGIS_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<String>,
 
@@ -119,15 +124,15 @@ struct Given {
     )]
     allow_identity: Vec<String>,
 
-    /// Unix socket on which to answer the operator in plain HTTP [default: none]
+    /// Unix socket for admin requests in plain HTTP [default: none]
     #[arg(long, env = "AEGIS_ADMIN_SOCKET", value_name = "PATH")]
     admin_socket: Option<String>,
 
-    /// Form of log lines: text or json [default: text]
+    /// Log format: text or json [default: text]
     #[arg(long, env = "AEGIS_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
 
-    /// Least level of log lines: error, warn, info or debug [default: info]
+    /// Minimum log level: error, warn, info or debug [default: info]
     #[arg(long, env = "AEGIS_LOG_LEVEL", value_name = "LEVEL")]
     log_level: Option<String>,
 }
@@ -152,13 +157,14 @@ impl From<Flags> for Overrides {
             admin_socket: flags.admin_socket,
             log_format: flags.log_format,
             log_level: flags.log_level,
+            users: Users::default(),
         }
     }
 }
 
-/// Whether a command line is one for the Go program of 2021. It had no commands, and Go's flags
-/// take one dash or two; `-hostport` would be read as `-h` here.
-pub(super) fn are_of_2021(arguments: &[OsString]) -> bool {
+/// Whether a command line is for the Go program of 2021. It had no commands, and Go's flags take one
+/// dash or two; `-hostport` would be read as `-h` here.
+pub(super) fn is_legacy_invocation(arguments: &[OsString]) -> bool {
     let after_its_name = arguments.iter().skip(1).enumerate();
     after_its_name
         .filter_map(|(index, argument)| Some((index, argument.to_str()?)))
@@ -170,6 +176,6 @@ pub(super) fn are_of_2021(arguments: &[OsString]) -> bool {
         })
 }
 
-pub(super) const SINCE_2021: &str = "-hostport ADDR is now --listen ADDR and -sockdir DIR is \
+pub(super) const LEGACY_FLAGS: &str = "-hostport ADDR is now --listen ADDR and -sockdir DIR is \
 --socket-dir DIR, after `aegis serve`, which also needs certificates and an allow entry: see \
 `aegis serve --help`";

@@ -1,5 +1,5 @@
-//! `aegis man`: the manual page. Commands and flags come from the definition that parses them,
-//! refusals and configuration from what they are elsewhere.
+//! `aegis man`: the manual page. Commands and flags come from their parser's definition, refusals
+//! from their table, and the configuration from the shipped file.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,20 +8,20 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use super::{NAME, complain, definition, say_bytes};
+use super::{NAME, definition, print_bytes, report_error};
 use crate::refusal::Refusal;
-use crate::run::Ended;
+use crate::server::run::ServeError;
 
 pub(super) fn man() -> ExitCode {
     match page() {
-        Ok(page) => say_bytes(&page, ExitCode::SUCCESS),
-        Err(error) => complain(&Ended::System(error)),
+        Ok(page) => print_bytes(&page, ExitCode::SUCCESS),
+        Err(error) => report_error(&ServeError::System(error)),
     }
 }
 
 fn page() -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    // Of no date, so that one source gives one page; an empty one would move the version there.
+    // Without a date, so that builds are reproducible; an empty one would put the version there.
     let aegis = Man::new(definition())
         .title("AEGIS")
         .date(" ")
@@ -41,7 +41,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The commands, each with what it does.
+/// The commands with their descriptions.
 fn listed(commands: &[Command]) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
@@ -57,8 +57,8 @@ fn listed(commands: &[Command]) -> Roff {
     roff
 }
 
-/// What a command takes beyond the flags of the configuration. Those stand once, with the first
-/// command, which takes nothing else.
+/// The options of a command. Those of the configuration are shown once, under the first command,
+/// which has no others.
 fn own_options(command: &Command, commands: &[Command]) -> Command {
     let shared = commands
         .first()
@@ -75,18 +75,21 @@ fn own_options(command: &Command, commands: &[Command]) -> Command {
         None => "Options of every command that reads the configuration".to_owned(),
     };
     let own = command.clone().disable_help_flag(true);
-    own.mut_args(|argument| match is_shared(argument.get_id()) {
-        true => argument.hide(true),
-        false => argument.help_heading(heading.clone()),
+    own.mut_args(|argument| {
+        if is_shared(argument.get_id()) {
+            argument.hide(true)
+        } else {
+            argument.help_heading(heading.clone())
+        }
     })
 }
 
-/// Every refusal, as logs and metrics name it, with what to do.
+/// Every refusal by its name in logs and metrics, with its remedy.
 fn refusals() -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["DIAGNOSTICS"]);
     roff.text([roman(
-        "Every refusal has one reason, which stands in the log and in the metrics.",
+        "Every refusal has one reason, which the log and the metrics show.",
     )]);
     for refusal in Refusal::ALL {
         let (stage, reason) = (refusal.stage().name(), refusal.reason());
@@ -105,7 +108,7 @@ fn refusals() -> Roff {
     roff
 }
 
-/// The configuration that is shipped, which explains itself.
+/// The shipped configuration with its comments.
 fn configuration() -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["CONFIGURATION"]);
@@ -120,9 +123,9 @@ fn configuration() -> Roff {
     roff
 }
 
-fn entry(roff: &mut Roff, names: impl Into<Vec<Inline>>, said: &str) {
+fn entry(roff: &mut Roff, names: impl Into<Vec<Inline>>, text: &str) {
     roff.control("TP", []).text(names);
-    roff.text([roman(said)]);
+    roff.text([roman(text)]);
 }
 
 const CONFIGURATION: &str = include_str!("../../deploy/aegis.toml");

@@ -1,4 +1,4 @@
-//! `aegis services`: what is there to scrape now, and whom it is granted to.
+//! `aegis services`: lists the services that exist now, and the entries that grant them.
 
 use std::collections::BTreeMap;
 use std::path;
@@ -9,14 +9,15 @@ use nix::unistd::{Uid, User};
 use tokio::runtime;
 
 use super::flags::Flags;
-use super::{complain, misused, say, shown};
-use crate::config::{Config, Fault, Limits};
+use super::{describe, print, report_error, usage_error};
+use crate::config::{Config, ConfigError, Limits};
 use crate::policy::Policy;
+use crate::policy::service_name::ServiceName;
 use crate::refusal::Refusal;
-use crate::run::Ended;
-use crate::scrape::{self, Offered, Upstream};
-use crate::service::ServiceName;
-use crate::views::{self, Target};
+use crate::scrape;
+use crate::server::run::ServeError;
+use crate::services::{Offered, ServiceRegistry};
+use crate::web::{self, Target};
 
 #[derive(Args, Debug)]
 pub(super) struct Which {
@@ -24,16 +25,16 @@ pub(super) struct Which {
     #[arg(long)]
     probe: bool,
 
-    /// Form of the list
-    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "probe")]
-    format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, conflicts_with = "probe")]
+    format: ListFormat,
 
     #[command(flatten)]
     flags: Flags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ListFormat {
     /// One line for each service
     Text,
     /// For file_sd: targets that are scraped through aegis
@@ -42,37 +43,42 @@ enum Format {
     SdUnix,
 }
 
-/// Needs no key and no certificate, so that whoever may see the sockets can ask.
+/// Needs no key and no certificate, so that any user who can see the sockets can run it.
 pub(super) fn services(which: Which) -> ExitCode {
     let opened = Config::load(&which.flags.into()).and_then(|mut config| {
-        if which.format == Format::SdUnix {
-            name_sockets_absolutely(&mut config);
+        if which.format == ListFormat::SdUnix {
+            make_sockets_absolute(&mut config);
         }
-        let upstream = Upstream::open(&config, None)?;
-        let offers = upstream.offers().map_err(|error| {
+        let (services, listing) = ServiceRegistry::open(&config, None)?;
+        services.remember_all(&listing);
+        let offers = services.offers().map_err(|error| {
             let problem = format!("cannot be read: {error}");
-            vec![Fault::new(&config.socket_dir.origin, "socket_dir", problem)]
+            vec![ConfigError::new(
+                &config.socket_dir.origin,
+                "socket_dir",
+                problem,
+            )]
         })?;
-        Ok((config, upstream, offers))
+        Ok((config, services, offers))
     });
-    let (config, upstream, offers) = match opened {
+    let (config, services, offers) = match opened {
         Ok(opened) => opened,
-        Err(faults) => return complain(&Ended::Configuration(faults)),
+        Err(faults) => return report_error(&ServeError::Configuration(faults)),
     };
     match which.format {
-        Format::Text => list(which.probe, &config, &upstream, offers),
-        Format::Sd => match reached_at(&config) {
-            Some(reached) => write_targets(Target::Aegis(&reached), &upstream),
-            None => misused(
-                &"it cannot be told by what address Prometheus reaches aegis; set advertise in the configuration",
+        ListFormat::Text => list(which.probe, &config, &services, offers),
+        ListFormat::Sd => match reached_at(&config) {
+            Some(reached) => write_targets(Target::Aegis(&reached), &services),
+            None => usage_error(
+                &"the address at which Prometheus reaches aegis is unknown; set advertise in the configuration",
             ),
         },
-        Format::SdUnix => write_targets(Target::Socket, &upstream),
+        ListFormat::SdUnix => write_targets(Target::Socket, &services),
     }
 }
 
-/// Whoever reads targets does so from another directory.
-fn name_sockets_absolutely(config: &mut Config) {
+/// A program that reads targets has another working directory.
+fn make_sockets_absolute(config: &mut Config) {
     let sockets = config.services.values_mut();
     let sockets = sockets.filter_map(|service| service.socket.as_mut());
     for path in sockets.chain([&mut config.socket_dir.value]) {
@@ -82,7 +88,7 @@ fn name_sockets_absolutely(config: &mut Config) {
     }
 }
 
-/// The address of aegis for whoever is elsewhere; `None` if only `advertise` could tell.
+/// The address at which other hosts reach aegis; `None` if `advertise` must name it.
 fn reached_at(config: &Config) -> Option<String> {
     config.advertise.clone().or_else(|| {
         let address = config.listen.first()?.value.address()?;
@@ -91,39 +97,42 @@ fn reached_at(config: &Config) -> Option<String> {
     })
 }
 
-fn write_targets(target: Target<'_>, upstream: &Upstream) -> ExitCode {
-    let targets = views::targets(upstream.known().into_iter(), target, upstream);
-    say(&format!("{targets:#}\n"), ExitCode::SUCCESS)
+fn write_targets(target: Target<'_>, services: &ServiceRegistry) -> ExitCode {
+    let targets = web::targets(services.known().into_iter(), target, services);
+    print(&format!("{targets:#}\n"), ExitCode::SUCCESS)
 }
 
-fn list(probe: bool, config: &Config, upstream: &Upstream, offers: Vec<Offered>) -> ExitCode {
-    let probes = match probe {
-        true => match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => Some(runtime),
-            Err(error) => return complain(&Ended::System(error)),
-        },
-        false => None,
+fn list(
+    probe: bool,
+    config: &Config,
+    services: &ServiceRegistry,
+    offers: Vec<Offered>,
+) -> ExitCode {
+    let runtime = probe.then(|| runtime::Builder::new_current_thread().enable_all().build());
+    let runtime = match runtime.transpose() {
+        Ok(runtime) => runtime,
+        Err(error) => return report_error(&ServeError::System(error)),
     };
     let mut code = ExitCode::SUCCESS;
     for offered in offers {
-        let labels = &upstream.settings(&offered.service).labels;
+        let labels = &services.settings(&offered.service).labels;
         let mut line = listed(&offered, labels, &config.policy);
-        if let Some(runtime) = &probes {
-            let probing = probed(upstream, &offered.service, &config.limits);
+        if let Some(runtime) = &runtime {
+            let probing = probed(services, &offered.service, &config.limits);
             match runtime.block_on(probing) {
-                Ok(said) => line.push_str(&said),
-                Err(said) => {
+                Ok(result) => line.push_str(&result),
+                Err(result) => {
                     code = ExitCode::FAILURE;
-                    line.push_str(&said);
+                    line.push_str(&result);
                 }
             }
         }
-        // Each at once: the next one may hang.
-        code = say(&format!("{line}\n"), code);
+        // Printed immediately: the next one may hang.
+        code = print(&format!("{line}\n"), code);
     }
-    let unusable = upstream.unusable().into_iter();
+    let unusable = services.unusable().into_iter();
     let unusable: String = unusable.map(|why| format!("unusable: {why}\n")).collect();
-    say(&unusable, code)
+    print(&unusable, code)
 }
 
 /// One line on a service: its name, its socket, the socket's owner, and who may scrape it.
@@ -137,7 +146,7 @@ fn listed(offered: &Offered, labels: &BTreeMap<String, String>, policy: &Policy)
         Ok(uid) => format!("owner {}", user(*uid)),
         Err(refused) if refused.refusal == Refusal::Missing => "missing".to_owned(),
         Err(refused) if refused.refusal == Refusal::UnknownService => "missing".to_owned(),
-        Err(refused) => format!("unusable, {}", shown(refused)),
+        Err(refused) => format!("unusable, {}", describe(refused)),
     };
     let grants = grants(policy, service);
     let labels = labels
@@ -150,7 +159,7 @@ fn listed(offered: &Offered, labels: &BTreeMap<String, String>, policy: &Policy)
     )
 }
 
-/// The entries that grant a service to somebody.
+/// The entries that grant a service.
 fn grants(policy: &Policy, service: &ServiceName) -> String {
     let entries = policy.entries().iter().enumerate();
     let grants: Vec<String> = entries
@@ -158,7 +167,7 @@ fn grants(policy: &Policy, service: &ServiceName) -> String {
         .map(|(number, _)| format!("allow[{number}]"))
         .collect();
     match grants.as_slice() {
-        [] => "nobody".to_owned(),
+        [] => "no entry".to_owned(),
         grants => grants.join(", "),
     }
 }
@@ -170,18 +179,18 @@ fn user(uid: u32) -> String {
     }
 }
 
-/// What a scrape gave, or why it failed.
+/// The result of one scrape.
 async fn probed(
-    upstream: &Upstream,
+    services: &ServiceRegistry,
     service: &ServiceName,
     limits: &Limits,
 ) -> Result<String, String> {
-    match scrape::probe(upstream, service, limits).await {
+    match scrape::probe(services, service, limits).await {
         Ok(probed) => Ok(format!(
             "; probe: status 200, {} bytes in {:.3} s",
             probed.bytes,
             probed.duration.as_secs_f64()
         )),
-        Err(refused) => Err(format!("; probe failed: {}", shown(&refused))),
+        Err(refused) => Err(format!("; probe failed: {}", describe(&refused))),
     }
 }

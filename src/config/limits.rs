@@ -1,26 +1,26 @@
-//! The `[limits]` table: the bound of everything that a scraper or a service could make grow.
+//! The `[limits]` table: the bounds of everything that scrapers and services could make grow.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::fault::{Fault, Given};
+use super::reader::Reader;
 use super::section::Section;
 
-/// Every bound, with the defaults of the configuration reference.
+/// All limits, with the defaults of the configuration reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections open at once; the last quarter only from addresses that a scraper has proved
-    /// itself from.
+    /// Connections open at once, shared by the scrapers; a quarter is reserved for addresses that have
+    /// authenticated before.
     pub connections: usize,
     /// Connections open at once from one address; an IPv6 /64 is one address.
     pub connections_per_address: usize,
     /// New connections per second from one address.
     pub connection_rate: u32,
-    /// New connections that one address may open above its rate, all at once.
+    /// New connections that one address may open above its rate, in one burst.
     pub connection_burst: u32,
-    /// TLS handshakes computed at once; of strangers, one alone. None waits for its scraper while
-    /// it counts.
+    /// TLS handshakes computed at once. New addresses share one. A handshake that waits for its
+    /// scraper does not count.
     pub handshakes: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
@@ -28,15 +28,15 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Between two requests of one connection.
     pub idle_timeout: Duration,
-    /// Age from which a connection takes no further request.
+    /// Age from which a connection answers one more request, and then closes.
     pub connection_age: Duration,
     /// A scrape as a whole, when the scraper names no timeout of its own.
     pub scrape_timeout: Duration,
-    /// The longest timeout that a scraper can ask for.
+    /// The maximum timeout that a scraper can request.
     pub scrape_timeout_max: Duration,
-    /// Taken off the scraper's timeout, so that it still hears the reason.
+    /// Subtracted from the scraper's timeout, so that the scraper still receives the reason.
     pub timeout_offset: Duration,
-    /// A scraper that takes no byte for so long is cut off.
+    /// A scraper that reads nothing for this long is disconnected.
     pub stall_timeout: Duration,
     /// Bytes of a request's head.
     pub request_head: usize,
@@ -51,42 +51,37 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn read(mut section: Section, faults: &mut Vec<Fault>) -> Self {
-        let limits = {
-            let mut from = Reader {
-                section: &mut section,
-                faults,
-            };
-            Self {
-                connections: from.count("connections", 512),
-                connections_per_address: from.count("connections_per_address", 64),
-                connection_rate: from.count("connection_rate", 200),
-                connection_burst: from.count("connection_burst", 500),
-                handshakes: from.count("handshakes", 2 * cores()),
-                handshake_timeout: from.duration("handshake_timeout", Duration::from_secs(5)),
-                head_timeout: from.duration("head_timeout", Duration::from_secs(10)),
-                idle_timeout: from.duration("idle_timeout", Duration::from_secs(5 * MINUTE)),
-                connection_age: from.duration("connection_age", Duration::from_secs(60 * MINUTE)),
-                scrape_timeout: from.duration("scrape_timeout", Duration::from_secs(10)),
-                scrape_timeout_max: from
-                    .duration("scrape_timeout_max", Duration::from_secs(5 * MINUTE)),
-                timeout_offset: from.duration("timeout_offset", Duration::from_millis(250)),
-                stall_timeout: from.duration("stall_timeout", Duration::from_secs(30)),
-                request_head: from.bytes("request_head", 16 * KIB, HEAD),
-                response_head: from.bytes("response_head", 64 * KIB, HEAD),
-                response_body: from.bytes("response_body", 256 * KIB * KIB, 1..=u64::MAX),
-                scrapes_per_service: from.count("scrapes_per_service", 4),
-                drain_timeout: from.duration("drain_timeout", Duration::from_secs(10)),
-            }
+    pub(super) fn read(mut limits: Reader<'_>) -> Self {
+        let checked = Self {
+            connections: limits.count("connections", 512),
+            connections_per_address: limits.count("connections_per_address", 384),
+            connection_rate: limits.count("connection_rate", 200),
+            connection_burst: limits.count("connection_burst", 500),
+            handshakes: limits.count("handshakes", 2 * cores()),
+            handshake_timeout: limits.time("handshake_timeout", Duration::from_secs(5)),
+            head_timeout: limits.time("head_timeout", Duration::from_secs(10)),
+            idle_timeout: limits.time("idle_timeout", Duration::from_secs(5 * MINUTE)),
+            connection_age: limits.time("connection_age", Duration::from_secs(60 * MINUTE)),
+            scrape_timeout: limits.time("scrape_timeout", Duration::from_secs(10)),
+            scrape_timeout_max: limits.time("scrape_timeout_max", Duration::from_secs(5 * MINUTE)),
+            timeout_offset: limits.time("timeout_offset", Duration::from_millis(250)),
+            stall_timeout: limits.time("stall_timeout", Duration::from_secs(30)),
+            request_head: limits.bytes("request_head", 16 * KIB, HEAD_BYTES),
+            response_head: limits.bytes("response_head", 64 * KIB, HEAD_BYTES),
+            response_body: limits.bytes("response_body", 256 * KIB * KIB, 1..=u64::MAX),
+            scrapes_per_service: limits.count("scrapes_per_service", 4),
+            drain_timeout: limits.time("drain_timeout", Duration::from_secs(10)),
         };
-        section.finish(faults);
-        limits
+        limits.finish();
+        checked
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::read(Section::empty("limits"), &mut Vec::new())
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        let section = Section::empty("limits");
+        Self::read(Reader::new(section, &mut faults, &mut warnings))
     }
 }
 
@@ -94,41 +89,30 @@ const MINUTE: u64 = 60;
 const KIB: u64 = 1024;
 
 /// More is a mistake on any machine.
-const HIGHEST_COUNT: u64 = 1_000_000;
+const MAX_COUNT: u64 = 1_000_000;
 /// A head is held in memory as a whole; less could not hold what Prometheus sends.
-const HEAD: RangeInclusive<u64> = KIB..=KIB * KIB;
+const HEAD_BYTES: RangeInclusive<u64> = KIB..=KIB * KIB;
 
 /// More than a day is a mistyped unit; the timers of the runtime end at about two years.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * MINUTE);
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * MINUTE);
 
-/// Asked once: later, the sandbox hides the control group that bounds them.
+/// Read once: later, the sandbox hides the control group that limits them.
 fn cores() -> usize {
     static CORES: LazyLock<usize> =
         LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     *CORES
 }
 
-struct Reader<'a> {
-    section: &'a mut Section,
-    faults: &'a mut Vec<Fault>,
-}
-
 impl Reader<'_> {
     fn count<T: TryFrom<u64>>(&mut self, key: &'static str, default: T) -> T {
-        let Some(given) = self.section.scalar(key, "a whole number", self.faults) else {
-            return default;
+        let given = self.scalar(key, "a whole number");
+        let count = |text: &str| {
+            let count: u64 = text.parse().ok()?;
+            let count = (1..=MAX_COUNT).contains(&count).then_some(count)?;
+            T::try_from(count).ok()
         };
-        let count = given.value.parse::<u64>().ok();
-        let count = count.filter(|count| (1..=HIGHEST_COUNT).contains(count));
-        match count.and_then(|count| T::try_from(count).ok()) {
-            Some(count) => count,
-            None => self.wrong(
-                key,
-                &given,
-                "is not a whole number from 1 to 1000000",
-                default,
-            ),
-        }
+        let problem = "is not a whole number from 1 to 1000000";
+        self.parse(key, given, count, problem).unwrap_or(default)
     }
 
     fn bytes<T: TryFrom<u64> + Default>(
@@ -137,34 +121,22 @@ impl Reader<'_> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> T {
-        let size = match self.section.scalar(key, SIZE, self.faults) {
-            None => default,
-            Some(given) => match size(&given.value) {
-                Some(size) if range.contains(&size) => size,
-                Some(_) => self.wrong(key, &given, "is out of range; from 1KiB to 1MiB", default),
-                None => self.wrong(key, &given, NOT_A_SIZE, default),
-            },
-        };
-        T::try_from(size).unwrap_or_default()
+        let bytes = self.scalar(key, SIZE).and_then(|given| {
+            let problem = match size(&given.value) {
+                Some(size) if range.contains(&size) => return Some(size),
+                Some(_) => "is out of range; from 1KiB to 1MiB",
+                None => NOT_A_SIZE,
+            };
+            self.invalid(key, &given, problem);
+            None
+        });
+        T::try_from(bytes.unwrap_or(default)).unwrap_or_default()
     }
 
-    fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
-        match self.section.duration(key, self.faults) {
-            None => default,
-            Some(given) => match duration(&given.value) {
-                Some(duration) => duration,
-                None => self.wrong(key, &given, NOT_A_DURATION, default),
-            },
-        }
-    }
-
-    fn wrong<T>(&mut self, key: &str, given: &Given<String>, problem: &str, default: T) -> T {
-        self.faults.push(Fault::new(
-            &given.origin,
-            self.section.key(key),
-            format!("{:?} {problem}", given.value),
-        ));
-        default
+    fn time(&mut self, key: &'static str, default: Duration) -> Duration {
+        let given = self.duration(key);
+        self.parse(key, given, duration, NOT_A_DURATION)
+            .unwrap_or(default)
     }
 }
 
@@ -176,7 +148,7 @@ pub(super) const NOT_A_SIZE: &str = "is not a size; write it as 512B, 16KiB, 64M
 /// Reads a duration such as `250ms`, `10s` or `5m`; none is 0 or above a day.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let duration = humantime::parse_duration(text).ok()?;
-    (!duration.is_zero() && duration <= LONGEST).then_some(duration)
+    (!duration.is_zero() && duration <= MAX_DURATION).then_some(duration)
 }
 
 /// Reads a size in bytes such as `512B`, `16KiB` or `64MiB`; a bare number is bytes.
@@ -202,9 +174,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::ConfigError;
 
     #[test]
-    fn sizes_have_binary_units() {
+    fn size_units_are_binary() {
         const CASES: &[(&str, Option<u64>)] = &[
             ("1", Some(1)),
             ("512B", Some(512)),
@@ -227,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_units_and_an_end() {
+    fn durations_need_a_unit_and_have_a_maximum() {
         const CASES: &[(&str, Option<u64>)] = &[
             ("250ms", Some(250)),
             ("10s", Some(10_000)),
@@ -247,10 +220,10 @@ mod tests {
     }
 
     fn read(toml: &str) -> (Limits, Vec<String>) {
-        let mut faults = Vec::new();
-        let section = Section::parse(Path::new("aegis.toml"), toml, &mut faults);
-        let limits = Limits::read(section, &mut faults);
-        (limits, faults.iter().map(Fault::to_string).collect())
+        let (section, mut faults) = Section::parse(Path::new("aegis.toml"), toml);
+        let mut warnings = Vec::new();
+        let limits = Limits::read(Reader::new(section, &mut faults, &mut warnings));
+        (limits, faults.iter().map(ConfigError::to_string).collect())
     }
 
     proptest! {
@@ -263,17 +236,17 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_size_or_a_duration_out_of_bounds(text in "[-+0-9a-zA-Z. ]{0,12}") {
+        fn parsed_sizes_and_durations_are_in_bounds(text in "[-+0-9a-zA-Z. ]{0,12}") {
             prop_assert!(size(&text).is_none_or(|size| size > 0));
-            let within = |duration: Duration| !duration.is_zero() && duration <= LONGEST;
+            let within = |duration: Duration| !duration.is_zero() && duration <= MAX_DURATION;
             prop_assert!(duration(&text).is_none_or(within));
         }
 
         #[test]
-        fn a_count_out_of_range_is_a_fault_with_its_line(count: i64) {
+        fn a_count_out_of_range_is_an_error_with_its_line(count: i64) {
             let (limits, faults) = read(&format!("\nconnections = {count}\n"));
             match u64::try_from(count) {
-                Ok(count @ 1..=HIGHEST_COUNT) => {
+                Ok(count @ 1..=MAX_COUNT) => {
                     prop_assert_eq!(limits.connections as u64, count);
                     prop_assert!(faults.is_empty(), "{:?}", faults);
                 }
@@ -286,11 +259,11 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_written_as_a_limit_leaves_a_bound(text in "[ -!#-\\[\\]-~]{0,12}", key in 0usize..4) {
+        fn any_text_leaves_every_limit_bounded(text in "[ -!#-\\[\\]-~]{0,12}", key in 0usize..4) {
             let key = ["connections", "head_timeout", "request_head", "response_body"][key];
             let (limits, faults) = read(&format!("{key} = \"{text}\"\n"));
             prop_assert!((1..=1_000_000).contains(&limits.connections));
-            prop_assert!(!limits.head_timeout.is_zero() && limits.head_timeout <= LONGEST);
+            prop_assert!(!limits.head_timeout.is_zero() && limits.head_timeout <= MAX_DURATION);
             prop_assert!((1024..=1024 * 1024).contains(&limits.request_head));
             prop_assert!(limits.response_body > 0);
             prop_assert!(faults.len() <= 1, "{:?}", faults);

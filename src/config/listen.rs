@@ -44,7 +44,7 @@ impl FromStr for Listen {
             Some(rest) => match rest.strip_prefix(':') {
                 Some(name) if is_name(name) => Ok(Self::InheritedAs(name.to_owned())),
                 Some(_) | None => Err(
-                    "names no socket of systemd; write systemd, or systemd:NAME with the FileDescriptorName= of the .socket unit",
+                    "is not a socket of systemd; write systemd, or systemd:NAME with the FileDescriptorName= of the .socket unit",
                 ),
             },
             None => address(text).map(Self::Address),
@@ -58,19 +58,19 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
             "is not an address with a port; write [::1]:31337 or 127.0.0.1:31337, or systemd for a socket that systemd listens on",
         ),
         Ok(SocketAddr::V6(v6)) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err(
-            "is an address of one link only, and does not say which; write one that stays, such as one of fd00::/8",
+            "is link-local and has no zone; use a global or unique local address, such as one in fd00::/8",
         ),
         Ok(address) => Ok(address),
     }
 }
 
-/// Whether systemd could give this name (`sd_listen_fds_with_names(3)`).
+/// Whether systemd accepts this name (`sd_listen_fds_with_names(3)`).
 fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b':';
-    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_plain)
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.bytes().all(is_plain)
 }
 
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_is_what_std_reads_and_all_is_shown_as_it_is_read_again(
+        fn listen_addresses_parse_as_std_does_and_round_trip(
             text in r"(systemd)?:?[ -~]{0,12}|\[[0-9a-f:]{2,9}(%[0-9]{1,3})?\]:[0-9]{1,6}|\[(::1|::|fd00::7|fe80::1(%2)?)\]:[0-9]{1,6}|([0-9]{1,3}\.){3}[0-9]{1,3}:[0-9]{1,6}",
         ) {
             let address: Option<SocketAddr> = text.parse().ok();
@@ -102,11 +102,11 @@ mod tests {
                     prop_assert_eq!(listen.to_string().parse(), Ok(listen));
                 }
                 Err(_) => {
-                    let is_none_of_use = address.is_none_or(|address| match address {
+                    let is_unusable = address.is_none_or(|address| match address {
                         SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() == 0,
                         SocketAddr::V4(_) => false,
                     });
-                    prop_assert!(is_none_of_use);
+                    prop_assert!(is_unusable);
                 }
             }
         }

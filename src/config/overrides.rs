@@ -1,13 +1,15 @@
-//! What the command line and the environment say, over what the file says.
+//! Settings of the command line and the environment, which override the file.
 
 use std::collections::BTreeSet;
 use std::path::{self, PathBuf};
 
-use super::fault::Fault;
+use super::owner::Users;
+use super::reader::Reader;
 use super::section::{Section, Value};
-use crate::origin::Origin;
+use crate::text::origin::Origin;
+use crate::text::pem;
 
-/// What the command line and the environment say, laid over the file.
+/// Settings of the command line and the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--config`
@@ -34,24 +36,28 @@ pub struct Overrides {
     pub log_format: Option<String>,
     /// `--log-level`
     pub log_level: Option<String>,
-    /// The variables of the environment that any of these come from, as `AEGIS_LOG_LEVEL`.
+    /// The environment variables that any of these come from, such as `AEGIS_LOG_LEVEL`.
     pub variables: BTreeSet<String>,
+    /// The users that `owner` may name; remembered while the process runs.
+    pub users: Users,
 }
 
 impl Overrides {
-    /// The same with absolute paths: serve leaves the working directory that they are relative to.
-    /// Where that cannot be told, they stay as they are.
+    /// The same with absolute paths, because serve changes its working directory. A path stays as
+    /// it is if the directory is unknown, or if it is PEM and not a path.
     #[must_use]
     pub(crate) fn absolute(self) -> Self {
         let absolute = |path: String| match path::absolute(&path).map(PathBuf::into_os_string) {
-            Ok(absolute) => absolute.into_string().unwrap_or(path),
-            // It is empty, for one; that is said with all other faults.
-            Err(_) => path,
+            Ok(absolute) if !pem::is_pasted(&path) => absolute.into_string().unwrap_or(path),
+            // An empty one, for example; it is reported with the other errors.
+            Ok(_) | Err(_) => path,
         };
+        let config = self.config.map(|path| match path::absolute(&path) {
+            Ok(absolute) if !path.to_str().is_some_and(pem::is_pasted) => absolute,
+            Ok(_) | Err(_) => path,
+        });
         Self {
-            config: self
-                .config
-                .map(|path| path::absolute(&path).unwrap_or(path)),
+            config,
             socket_dir: self.socket_dir.map(absolute),
             tls_cert: self.tls_cert.map(absolute),
             tls_key: self.tls_key.map(absolute),
@@ -62,20 +68,17 @@ impl Overrides {
         }
     }
 
-    pub(super) fn lay_over(
-        &self,
-        written: &mut Section,
-        faults: &mut Vec<Fault>,
-        warnings: &mut Vec<String>,
-    ) {
+    /// Sets the keys that the command line and the environment give.
+    pub(super) fn apply(&self, root: &mut Reader<'_>) {
+        let section = &mut root.section;
         let name = self.name("--listen", "AEGIS_LISTEN");
-        set_list(written, "listen", name, &self.listen);
+        set_list(section, "listen", name, &self.listen);
         let name = self.name("--socket-dir", "AEGIS_SOCKET_DIR");
-        set_text(written, "socket_dir", name, self.socket_dir.as_ref());
+        set_text(section, "socket_dir", name, self.socket_dir.as_ref());
         let name = self.name("--admin-socket", "AEGIS_ADMIN_SOCKET");
-        set_text(written, "admin_socket", name, self.admin_socket.as_ref());
+        set_text(section, "admin_socket", name, self.admin_socket.as_ref());
 
-        let mut tls = written.table("tls", faults);
+        let mut tls = root.section("tls");
         let name = self.name("--tls-cert", "AEGIS_TLS_CERT");
         set_text(&mut tls, "cert_file", name, self.tls_cert.as_ref());
         let name = self.name("--tls-key", "AEGIS_TLS_KEY");
@@ -84,31 +87,29 @@ impl Overrides {
         set_text(&mut tls, "client_ca_file", name, self.client_ca.as_ref());
         let name = self.name("--client-crl", "AEGIS_CLIENT_CRL");
         set_list(&mut tls, "client_crl_files", name, &self.client_crl);
-        written.set("tls", "--tls-cert", Value::Table(tls));
+        root.section.set("tls", "--tls-cert", Value::Table(tls));
 
-        let mut log = written.table("log", faults);
+        let mut log = root.section("log");
         let name = self.name("--log-format", "AEGIS_LOG_FORMAT");
         set_text(&mut log, "format", name, self.log_format.as_ref());
         let name = self.name("--log-level", "AEGIS_LOG_LEVEL");
         set_text(&mut log, "level", name, self.log_level.as_ref());
-        written.set("log", "--log-format", Value::Table(log));
+        root.section.set("log", "--log-format", Value::Table(log));
 
-        self.lay_over_policy(written, faults, warnings);
+        self.apply_policy(root);
     }
 
-    fn lay_over_policy(
-        &self,
-        written: &mut Section,
-        faults: &mut Vec<Fault>,
-        warnings: &mut Vec<String>,
-    ) {
+    fn apply_policy(&self, root: &mut Reader<'_>) {
         if self.allow_network.is_empty() && self.allow_identity.is_empty() {
             return;
         }
-        // In place of the file's entries, not beside them: a flag that was meant to narrow
-        // the policy must not widen it.
-        if !written.tables("allow", faults).is_empty() {
-            warnings.push("--allow-network and --allow-identity take the place of every [[allow]] entry of the file".to_owned());
+        // In place of the file's entries, not in addition: a flag that is meant to narrow the
+        // policy must not widen it.
+        if root.tables("allow").iter().any(Result::is_ok) {
+            root.warnings.push(
+                "--allow-network and --allow-identity replace every [[allow]] entry of the file"
+                    .to_owned(),
+            );
         }
         let network = self.name("--allow-network", "AEGIS_ALLOW_NETWORK");
         let identity = self.name("--allow-identity", "AEGIS_ALLOW_IDENTITY");
@@ -119,14 +120,15 @@ impl Overrides {
         let every_service = vec!["*".to_owned()];
         set_list(&mut entry, "services", network, &every_service);
         let entries = vec![(origin, Value::Table(entry))];
-        written.set("allow", network, Value::List(entries));
+        root.section.set("allow", network, Value::List(entries));
     }
 
-    /// What a setting was given by: its flag, or its variable.
+    /// The source of a setting: its flag, or its variable.
     pub(super) fn name(&self, flag: &'static str, variable: &'static str) -> &'static str {
-        match self.variables.contains(variable) {
-            true => variable,
-            false => flag,
+        if self.variables.contains(variable) {
+            variable
+        } else {
+            flag
         }
     }
 }

@@ -1,42 +1,51 @@
-//! From what was written to what is meant: each key read once, every fault noted.
+//! From what is written to what is meant: reads each key once, and notes every error.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use hyper::http::uri::Authority;
 
-use super::fault::{Fault, Given};
+use super::error::{Located, bounded};
 use super::limits::Limits;
 use super::listen::Listen;
+use super::overrides::Overrides;
+use super::reader::{Noted, Reader, resolved};
 use super::section::Section;
 use super::{
-    AdminSocket, Config, ExpiredCrls, Faulty, Log, LogFormat, LogLevel, Sandbox, Tls, TlsVersion,
-    services,
+    AdminSocket, Config, ExpiredCrls, InvalidConfig, Log, LogFormat, LogLevel, LoggedScrapes,
+    Sandbox, Tls, TlsVersion, services,
 };
-use crate::networks::{Network, Networks};
+use crate::policy::networks::{Network, Networks};
 use crate::policy::{Entry, Policy};
 
-/// Reads the whole configuration. What was wrong before this is among the faults.
+/// Reads the whole configuration: the overrides over the file.
 pub(super) fn config(
-    mut written: Section,
+    section: Section,
+    overrides: &Overrides,
     mut warnings: Vec<String>,
-    mut faults: Vec<Fault>,
-) -> Result<Config, Box<Faulty>> {
-    let listen = listen(&mut written, &mut faults);
-    let socket_dir = socket_dir(&mut written, &mut faults);
-    let admin = admin(&mut written, &mut faults);
-    let advertise = advertise(&mut written, &mut faults);
-    let sandbox = sandbox(&mut written, &mut warnings, &mut faults);
-    let tls = written.table("tls", &mut faults);
-    let tls = self::tls(tls, &mut warnings, &mut faults);
-    let policy = policy(&mut written, &mut warnings, &mut faults);
-    let limits = written.table("limits", &mut faults);
-    let limits = Limits::read(limits, &mut faults);
-    let services = written.table("services", &mut faults);
-    let services = services::read(services, &limits, &mut faults);
-    let log = written.table("log", &mut faults);
-    let log = self::log(log, &mut faults);
-    written.finish(&mut faults);
+) -> Result<Config, Box<InvalidConfig>> {
+    let mut faults = Vec::new();
+    let mut root = Reader::new(section, &mut faults, &mut warnings);
+    overrides.apply(&mut root);
+    let listen = listen(&mut root);
+    let socket_dir = socket_dir(&mut root).ok();
+    let admin = admin(&mut root);
+    if let (Some(admin), Some(socket_dir)) = (&admin, &socket_dir) {
+        refuse_admin_socket_among_services(&mut root, admin, socket_dir);
+    }
+    let advertise = advertise(&mut root);
+    let sandbox = sandbox(&mut root);
+    let forget_after = forget_after(&mut root);
+    let tls = tls(root.table("tls"));
+    let policy = policy(&mut root).ok();
+    let limits = Limits::read(root.table("limits"));
+    let services = services::read(root.table("services"), &limits, &overrides.users);
+    let log = log(root.table("log"));
+    // `[[alow]]` was meant to be a part of the policy.
+    let policy = policy.filter(|_| !root.section.has_tables_left());
+    root.finish();
     match (socket_dir, tls, policy) {
         (Some(socket_dir), Some(tls), Some(policy)) if faults.is_empty() => Ok(Config {
             listen,
@@ -46,94 +55,115 @@ pub(super) fn config(
             tls,
             policy,
             services,
+            forget_after,
             limits,
             sandbox,
             log,
             warnings,
         }),
-        (socket_dir, tls, _) => Err(Box::new(Faulty {
-            faults,
+        (socket_dir, tls, policy) => Err(Box::new(InvalidConfig {
+            faults: bounded(faults),
             socket_dir,
             tls,
+            policy,
             admin,
         })),
     }
 }
 
-/// Reads where the sockets are; `None` if that is wrong.
-fn socket_dir(written: &mut Section, faults: &mut Vec<Fault>) -> Option<Given<PathBuf>> {
-    let before = faults.len();
-    let given = path(written, "socket_dir", faults);
-    let value = PathBuf::from(DEFAULT_SOCKET_DIR);
-    let origin = written.origin().clone();
-    given.or_else(|| (faults.len() == before).then_some(Given { value, origin }))
+/// Reads where the sockets are.
+fn socket_dir(root: &mut Reader<'_>) -> Result<Located<PathBuf>, Noted> {
+    let given = root.path("socket_dir")?;
+    Ok(given.unwrap_or_else(|| Located {
+        value: PathBuf::from(DEFAULT_SOCKET_DIR),
+        origin: root.section.origin().clone(),
+    }))
 }
 
 /// This host alone, by either family: a host may have no IPv6.
 const DEFAULT_LISTEN: [&str; 2] = ["[::1]:31337", "127.0.0.1:31337"];
 const DEFAULT_SOCKET_DIR: &str = "/run/aegis/services";
 
-fn listen(written: &mut Section, faults: &mut Vec<Fault>) -> Vec<Given<Listen>> {
-    let given = written.texts("listen", faults).unwrap_or_else(|| {
-        let origin = written.origin().clone();
-        let addresses = DEFAULT_LISTEN.map(|address| Given {
-            value: address.to_owned(),
-            origin: origin.clone(),
+fn listen(root: &mut Reader<'_>) -> Vec<Located<Listen>> {
+    let Ok(given) = root.texts("listen") else {
+        return Vec::new();
+    };
+    let given = given.unwrap_or_else(|| {
+        let origin = root.section.origin().clone();
+        let addresses = DEFAULT_LISTEN.map(|address| {
+            let (value, origin) = (address.to_owned(), origin.clone());
+            Ok(Located { value, origin })
         });
-        Given {
+        Located {
             value: addresses.into(),
             origin,
         }
     });
     if given.value.is_empty() {
         let problem = "is empty; name at least one address, such as \"127.0.0.1:31337\"";
-        faults.push(Fault::new(&given.origin, "listen", problem));
+        root.error(&given.origin, "listen", problem);
     }
-    let listen = parse_all(given, "listen", |text: &str| text.parse::<Listen>(), faults);
+    let parsed = root.parse_all("listen", given, |text: &str| text.parse::<Listen>());
+    let listen: Vec<Located<Listen>> = parsed.into_iter().flatten().collect();
     let mut before = Vec::new();
-    for Given { value, origin } in &listen {
+    for Located { value, origin } in &listen {
         if before.contains(&value) {
-            let problem = format!("\"{value}\" is listed twice; take one of them out");
-            faults.push(Fault::new(origin, "listen", problem));
+            let problem = format!("\"{value}\" is listed twice; remove one");
+            root.error(origin, "listen", problem);
         }
-        // Of port 0 each has a port of its own.
+        // With port 0, each gets a port of its own.
         let is_one = value.address().is_none_or(|address| address.port() > 0);
         before.extend(is_one.then_some(value));
     }
     listen
 }
 
-/// Reads where the operator's socket is, and its mode.
-pub(super) fn admin(written: &mut Section, faults: &mut Vec<Fault>) -> Option<AdminSocket> {
-    let path = path(written, "admin_socket", faults);
-    let mode = written.text("admin_socket_mode", faults);
-    let mode = mode.and_then(|given| {
-        let mode = u32::from_str_radix(&given.value, 8).ok();
-        let mode = mode.filter(|mode| *mode <= 0o777 && given.value.len() >= 3);
-        let problem = "is not a file mode; write it as \"0600\", or \"0660\" for a group";
-        note_if_none(mode, &given, "admin_socket_mode", problem, faults)
-    });
+/// Reads where the admin socket is, and its mode.
+pub(super) fn admin(root: &mut Reader<'_>) -> Option<AdminSocket> {
+    let path = root.path("admin_socket").ok().flatten();
+    let mode = root.text("admin_socket_mode");
+    let octal = |text: &str| {
+        let mode = u32::from_str_radix(text, 8).ok();
+        mode.filter(|mode| *mode <= 0o777 && text.len() >= 3)
+    };
+    let problem = "is not a file mode; write it as \"0600\", or \"0660\" for a group";
+    let mode = root.parse("admin_socket_mode", mode, octal, problem);
     Some(AdminSocket {
         path: path?,
         mode: mode.unwrap_or(DEFAULT_ADMIN_MODE),
     })
 }
 
-/// Whoever else is to ask must be let in by name of a group.
+/// The admin socket has no policy, and must not be scraped as a service.
+fn refuse_admin_socket_among_services(
+    root: &mut Reader<'_>,
+    admin: &AdminSocket,
+    socket_dir: &Located<PathBuf>,
+) {
+    let Located { value, origin } = &admin.path;
+    if value.parent() == Some(socket_dir.value.as_path()) {
+        let problem = format!(
+            "{} is in socket_dir, where scrapers reach sockets as services; put it into another directory",
+            value.display()
+        );
+        root.error(origin, "admin_socket", problem);
+    }
+}
+
+/// Access for a group must be configured.
 const DEFAULT_ADMIN_MODE: u32 = 0o600;
 
-fn sandbox(written: &mut Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>) -> Sandbox {
-    let sandbox = choice(written, "sandbox", SANDBOXES, faults);
-    if !written.flag("unsafe_no_sandbox", faults) {
+fn sandbox(root: &mut Reader<'_>) -> Sandbox {
+    let sandbox = choice(root, "sandbox", SANDBOXES);
+    if !root.flag("unsafe_no_sandbox", false) {
         return sandbox;
     }
     if sandbox == Sandbox::Required {
-        let problem = "contradicts sandbox = \"required\"; take one of them out";
-        faults.push(Fault::new(written.origin(), "unsafe_no_sandbox", problem));
+        let problem = "contradicts sandbox = \"required\"; remove one of them";
+        root.error_here("unsafe_no_sandbox", problem);
     }
-    warnings.push(
-        "unsafe_no_sandbox: whoever takes aegis over can do whatever its user can".to_owned(),
-    );
+    root.warnings
+        .push("unsafe_no_sandbox: a compromised aegis would run unconfined as its user".to_owned());
     Sandbox::UnsafeNone
 }
 
@@ -142,44 +172,64 @@ const SANDBOXES: &[(&str, Sandbox)] = &[
     ("required", Sandbox::Required),
 ];
 
-fn advertise(written: &mut Section, faults: &mut Vec<Fault>) -> Option<String> {
-    let given = written.text("advertise", faults)?;
-    let authority: Option<Authority> = given.value.parse().ok();
-    let authority = authority.filter(|authority| {
-        authority.port_u16().is_some_and(|port| port > 0)
-            && !authority.host().is_empty()
-            && !authority.as_str().contains('@')
-    });
+/// Reads how long services that are gone stay known.
+fn forget_after(root: &mut Reader<'_>) -> Option<Duration> {
+    let given = root.duration("forget_after");
+    let parse = |text: &str| match text {
+        "never" => Some(None),
+        text => {
+            let duration = humantime::parse_duration(text).ok()?;
+            let is_usable = !duration.is_zero() && duration <= MAX_FORGET_AFTER;
+            is_usable.then_some(Some(duration))
+        }
+    };
     let problem =
-        "is not a name or an address with a port; write host.example.org:31337 or [fd00::1]:31337";
-    let read = authority.map(|authority| authority.to_string());
-    note_if_none(read, &given, "advertise", problem, faults)
+        "is not a duration above 0 and up to 365d; write it as 30m, 24h or 7d, or \"never\"";
+    root.parse("forget_after", given, parse, problem)
+        .unwrap_or(Some(DEFAULT_FORGET_AFTER))
 }
 
-fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>) -> Option<Tls> {
-    let cert_file = required_path(&mut section, "cert_file", "--tls-cert", faults);
-    let key_file = required_path(&mut section, "key_file", "--tls-key", faults);
-    let client_ca_file = required_path(&mut section, "client_ca_file", "--client-ca", faults);
-    let client_crl_files = section
-        .texts("client_crl_files", faults)
-        .map(|files| files.value.into_iter().map(resolved).collect())
-        .unwrap_or_default();
-    let expired_crls = match section.flag("unsafe_accept_expired_crls", faults) {
-        true => ExpiredCrls::UnsafeAccept,
-        false => ExpiredCrls::Refuse,
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Long enough for every alert on a service that is gone.
+const DEFAULT_FORGET_AFTER: Duration = DAY;
+const MAX_FORGET_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn advertise(root: &mut Reader<'_>) -> Option<String> {
+    let given = root.text("advertise");
+    let authority = |text: &str| {
+        let authority: Authority = text.parse().ok()?;
+        let is_whole = authority.port_u16().is_some_and(|port| port > 0)
+            && !authority.host().is_empty()
+            && !authority.as_str().contains('@');
+        is_whole.then(|| authority.to_string())
     };
-    if expired_crls == ExpiredCrls::UnsafeAccept {
-        warnings.push(
-            "tls.unsafe_accept_expired_crls: whoever was revoked after a CRL ran out is let in"
+    let problem =
+        "is not a name or an address with a port; write host.example.org:31337 or [fd00::1]:31337";
+    root.parse("advertise", given, authority, problem)
+}
+
+fn tls(mut table: Reader<'_>) -> Option<Tls> {
+    let cert_file = required_path(&mut table, "cert_file", "--tls-cert");
+    let key_file = required_path(&mut table, "key_file", "--tls-key");
+    let client_ca_file = required_path(&mut table, "client_ca_file", "--client-ca");
+    let crl_files = table.texts("client_crl_files").ok().flatten();
+    let crl_files = crl_files.into_iter().flat_map(|files| files.value);
+    let client_crl_files = crl_files.flatten().map(resolved).collect();
+    let expired_crls = if table.flag("unsafe_accept_expired_crls", false) {
+        table.warnings.push(
+            "tls.unsafe_accept_expired_crls: certificates revoked after a CRL expired are accepted"
                 .to_owned(),
         );
-    }
-    let min_version = choice(&mut section, "min_version", TLS_VERSIONS, faults);
-    section.finish(faults);
+        ExpiredCrls::UnsafeAccept
+    } else {
+        ExpiredCrls::Refuse
+    };
+    let min_version = choice(&mut table, "min_version", TLS_VERSIONS);
+    table.finish();
     Some(Tls {
-        cert_file: cert_file?,
-        key_file: key_file?,
-        client_ca_file: client_ca_file?,
+        cert_file: cert_file.ok()?,
+        key_file: key_file.ok()?,
+        client_ca_file: client_ca_file.ok()?,
         client_crl_files,
         expired_crls,
         min_version,
@@ -188,94 +238,90 @@ fn tls(mut section: Section, warnings: &mut Vec<String>, faults: &mut Vec<Fault>
 
 const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.3", TlsVersion::V1_3), ("1.2", TlsVersion::V1_2)];
 
-fn policy(
-    written: &mut Section,
-    warnings: &mut Vec<String>,
-    faults: &mut Vec<Fault>,
-) -> Option<Policy> {
-    let before = faults.len();
-    let sections = written.tables("allow", faults);
-    // Unless there is something that was noted to be of a wrong kind.
-    if sections.is_empty() && faults.len() == before {
-        faults.push(Fault::new(
-            written.origin(),
+/// Reads the allow entries. An empty column makes the configuration invalid, but not the policy:
+/// the entry grants nothing, and that is what was written.
+fn policy(root: &mut Reader<'_>) -> Result<Policy, Noted> {
+    let sections = root.tables("allow");
+    if sections.is_empty() {
+        return Err(root.error_here(
             "allow",
-            "there is no [[allow]] entry, so that nobody could scrape; write one with networks, identities and services, or give --allow-network and --allow-identity",
+            "there is no [[allow]] entry, so no client could scrape; write one with networks, identities and services, or give --allow-network and --allow-identity",
         ));
     }
-    let entries = sections
-        .into_iter()
-        .filter_map(|section| entry(section, warnings, faults))
-        .collect();
-    Policy::new(entries)
+    let sections = sections.into_iter();
+    // Every entry is read before the first error ends it.
+    let entries: Vec<_> = sections.map(|section| entry(root.of(section?))).collect();
+    let entries: Vec<Option<Entry>> = entries.into_iter().collect::<Result<_, _>>()?;
+    let entries = entries.into_iter().flatten().collect();
+    Ok(Policy::new(entries).unwrap_or_else(Policy::nothing))
 }
 
-fn entry(
-    mut section: Section,
-    warnings: &mut Vec<String>,
-    faults: &mut Vec<Fault>,
-) -> Option<Entry> {
-    let networks: Vec<Network> = column(&mut section, "networks", "--allow-network", faults);
-    let identities = column(&mut section, "identities", "--allow-identity", faults);
-    let services = column(&mut section, "services", "--allow-network", faults);
-    let origin = section.origin().clone();
-    for network in networks.iter().filter(|network| network.is_everyone()) {
-        warnings.push(format!(
-            "{}: {network} admits every address of its family: only the certificate stands between a stranger and the services",
-            section.key("networks")
+/// Reads an entry; `None` if it has an empty list of networks.
+fn entry(mut table: Reader<'_>) -> Result<Option<Entry>, Noted> {
+    let networks = column::<Network>(&mut table, "networks", "--allow-network");
+    let identities = column(&mut table, "identities", "--allow-identity");
+    let services = column(&mut table, "services", "--allow-network");
+    let origin = table.section.origin().clone();
+    let key = table.section.key("networks");
+    for network in networks
+        .iter()
+        .flatten()
+        .filter(|network| network.is_any_address())
+    {
+        table.warnings.push(format!(
+            "{key}: {network} admits every address of its family: only the client certificate protects the services",
         ));
     }
-    section.finish(faults);
-    Some(Entry {
-        networks: Networks::try_from(networks).ok()?,
+    if let Some(noted) = table.finish() {
+        return Err(noted);
+    }
+    let (identities, services) = (identities?, services?);
+    let networks = Networks::try_from(networks?).ok();
+    Ok(networks.map(|networks| Entry {
+        networks,
         identities,
         services,
         origin,
-    })
+    }))
 }
 
-/// Reads one column of an entry. One that is missing, or empty, would match nothing.
-fn column<T>(
-    section: &mut Section,
-    key: &'static str,
-    flag: &str,
-    faults: &mut Vec<Fault>,
-) -> Vec<T>
+/// Reads one column of an entry. One that is not set, or is empty, would match nothing.
+fn column<T>(table: &mut Reader<'_>, key: &'static str, flag: &str) -> Result<Vec<T>, Noted>
 where
-    T: FromStr<Err: std::fmt::Display>,
+    T: FromStr<Err: Display>,
 {
-    let name = section.key(key);
-    let before = faults.len();
-    let Some(given) = section.texts(key, faults) else {
-        // Unless it is there, and was noted to be of a wrong kind.
-        if faults.len() == before {
-            let problem = format!(
-                "is not set, so that the entry matches nobody; list at least one under {key}, or give {flag}"
-            );
-            faults.push(Fault::new(section.origin(), name, problem));
-        }
-        return Vec::new();
+    let Some(given) = table.texts(key)? else {
+        let problem = format!(
+            "is not set, so the entry matches no client; list at least one under {key}, or give {flag}"
+        );
+        return Err(table.error_here(key, problem));
     };
     if given.value.is_empty() {
-        let problem = "is empty, so that the entry matches nobody; list at least one";
-        faults.push(Fault::new(&given.origin, name.clone(), problem));
+        let problem = "is empty, so the entry matches no client; list at least one";
+        table.error(&given.origin, key, problem);
     }
-    parse_all(given, &name, |text: &str| text.parse::<T>(), faults)
-        .into_iter()
-        .map(|given| given.value)
-        .collect()
+    let parsed = table.parse_all(key, given, |text: &str| text.parse::<T>());
+    let parsed = parsed.into_iter();
+    parsed.map(|given| Ok(given?.value)).collect()
 }
 
-fn log(mut section: Section, faults: &mut Vec<Fault>) -> Log {
+fn log(mut table: Reader<'_>) -> Log {
     let log = Log {
-        format: choice(&mut section, "format", LOG_FORMATS, faults),
-        level: choice(&mut section, "level", LOG_LEVELS, faults),
+        format: choice(&mut table, "format", LOG_FORMATS),
+        level: choice(&mut table, "level", LOG_LEVELS),
+        scrapes: choice(&mut table, "scrapes", LOGGED_SCRAPES),
     };
-    section.finish(faults);
+    table.finish();
     log
 }
 
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const LOGGED_SCRAPES: &[(&str, LoggedScrapes)] = &[
+    ("all", LoggedScrapes::All),
+    ("failed", LoggedScrapes::Failed),
+    ("none", LoggedScrapes::None),
+];
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -285,91 +331,26 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
 ];
 
 fn choice<T: Copy + Default>(
-    section: &mut Section,
+    table: &mut Reader<'_>,
     key: &'static str,
     choices: &[(&str, T)],
-    faults: &mut Vec<Fault>,
 ) -> T {
-    let Some(given) = section.text(key, faults) else {
-        return T::default();
-    };
-    let chosen = choices.iter().find(|(name, _)| *name == given.value);
+    let given = table.text(key);
     let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
     let problem = format!("is not one of {}", names.join(", "));
-    let value = chosen.map(|(_, value)| *value);
-    note_if_none(value, &given, &section.key(key), &problem, faults).unwrap_or_default()
-}
-
-pub(super) fn note_if_none<T>(
-    read: Option<T>,
-    given: &Given<String>,
-    name: &str,
-    problem: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    if read.is_none() {
-        let problem = format!("{:?} {problem}", given.value);
-        faults.push(Fault::new(&given.origin, name, problem));
-    }
-    read
-}
-
-fn parse_all<T, E: std::fmt::Display>(
-    given: Given<Vec<Given<String>>>,
-    name: &str,
-    parse: impl Fn(&str) -> Result<T, E>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Given<T>> {
-    let mut parsed = Vec::new();
-    for (index, Given { value, origin }) in given.value.into_iter().enumerate() {
-        match parse(&value) {
-            Ok(value) => parsed.push(Given { value, origin }),
-            Err(error) => faults.push(Fault::new(
-                &origin,
-                format!("{name}[{index}]"),
-                format!("{value:?} {error}"),
-            )),
-        }
-    }
-    parsed
+    let chosen = |text: &str| choices.iter().find(|(name, _)| *name == text);
+    let chosen = table.parse(key, given, chosen, &problem);
+    chosen.map(|(_, value)| *value).unwrap_or_default()
 }
 
 fn required_path(
-    section: &mut Section,
+    table: &mut Reader<'_>,
     key: &'static str,
     flag: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<Given<PathBuf>> {
-    let before = faults.len();
-    let given = path(section, key, faults);
-    if given.is_none() && faults.len() == before {
-        let problem =
-            format!("is not set and has no default; write {key} under [tls], or give {flag}");
-        faults.push(Fault::new(section.origin(), section.key(key), problem));
+) -> Result<Located<PathBuf>, Noted> {
+    if let Some(given) = table.path(key)? {
+        return Ok(given);
     }
-    given
-}
-
-pub(super) fn path(
-    section: &mut Section,
-    key: &'static str,
-    faults: &mut Vec<Fault>,
-) -> Option<Given<PathBuf>> {
-    let given = section.text(key, faults)?;
-    if Path::new(&given.value).as_os_str().is_empty() {
-        faults.push(Fault::new(
-            &given.origin,
-            section.key(key),
-            "is empty; write a path",
-        ));
-        return None;
-    }
-    Some(resolved(given))
-}
-
-fn resolved(given: Given<String>) -> Given<PathBuf> {
-    Given {
-        value: given.origin.resolve(&given.value),
-        origin: given.origin,
-    }
+    let problem = format!("is not set and has no default; write {key} under [tls], or give {flag}");
+    Err(table.error_here(key, problem))
 }

@@ -1,30 +1,30 @@
-//! What to do about a refusal, for whoever reads the status page.
+//! The remedies of refusals, for the status page and the manual.
 
 use super::Refusal;
 
 impl Refusal {
-    /// What to do about it, in a fixed sentence.
+    /// The remedy, in a fixed sentence.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table: one row for each refusal")]
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Network => {
-                "Add the scraper's network to an allow entry, or let it come from one that is there."
+                "Add the scraper's network to an allow entry, or move the scraper to a network that is listed."
             }
             Self::ConnectionLimit => {
-                "Find out who holds the connections open, or raise limits.connections."
+                "Find the clients that hold connections open, or raise the limit that the log names."
             }
             Self::Rate => {
                 "Let the scraper keep its connections open, or raise limits.connection_rate."
             }
             Self::HandshakeTimeout => {
-                "See whether the network loses packets; a scan looks the same."
+                "Check the network for packet loss; a port scan looks the same."
             }
             Self::NoCertificate => "Set cert_file and key_file in the scraper's tls_config.",
             Self::Untrusted => {
-                "Give the scraper a certificate of the client CA, with its intermediates."
+                "Give the scraper a certificate issued by the client CA, with its intermediates."
             }
-            Self::Expired => "Renew the scraper's certificate, or set the clock.",
+            Self::Expired => "Renew the scraper's certificate, or correct the clock.",
             Self::Revoked => "Give the scraper a new certificate, or renew the CRL.",
             Self::Usage => {
                 "Issue the scraper's certificate for client authentication (clientAuth)."
@@ -33,48 +33,60 @@ impl Refusal {
                 "Set scheme: https in the scrape job, and ca_file and server_name so that the scraper trusts aegis; for one without TLS 1.3, set tls.min_version to \"1.2\"."
             }
             Self::Identity => {
-                "Add one of the certificate's names to the identities of an allow entry; the common name is none."
+                "Add one of the certificate's names to the identities of an allow entry; the common name does not count."
             }
             Self::HeadTimeout | Self::Syntax | Self::Body | Self::Header => {
-                "Find out what sends this; Prometheus does not."
+                "Find the client that sends this; it is not Prometheus."
+            }
+            Self::Version => {
+                "Let the client use HTTP/1.1: proxy_http_version 1.1 in nginx, http-check send ver HTTP/1.1 in HAProxy."
             }
             Self::Method => "Scrape with GET.",
             Self::Target => "Scrape /NAME: one path segment, with nothing encoded.",
             Self::Query => {
-                "List the parameter under params of the service and write its value in percent-encoded UTF-8, or take it out of the scrape job."
+                "List the parameter under params of the service and write its value in percent-encoded UTF-8, or remove it from the scrape job."
             }
             Self::UnknownService => {
-                "See that the service's socket is NAME.sock in the socket directory."
+                "Check that the service's socket is NAME.sock in the socket directory."
             }
             Self::NotGranted => "Add the service to an allow entry of this scraper.",
-            Self::Missing => "Start the service; it makes its socket when it listens.",
-            Self::NotASocket => "Remove the file, and start the service again.",
+            Self::Missing => {
+                "Start the service; it creates its socket when it listens. If it is gone for good, run aegis forget NAME."
+            }
+            Self::NotASocket => "Remove the file, and restart the service.",
             Self::Escapes => {
                 "Let the service listen in the socket directory itself, or name its socket under [services.NAME]."
             }
             Self::Owner => {
-                "Correct owner under [services.NAME], or find out who answers in the service's place."
+                "Correct owner under [services.NAME], or find the process that answers in place of the service."
             }
-            Self::Connect => "See that the service runs, and that aegis may write to its socket.",
-            Self::Busy => "Scrape it less often at once, or raise its max_concurrent.",
+            Self::Permission => {
+                "Give a group of aegis write access to the socket (chgrp, chmod g+w), or add the socket's group to aegis's unit (SupplementaryGroups=)."
+            }
+            Self::Connect => {
+                "Start the service; a socket that stays after a crash accepts no connection."
+            }
+            Self::Busy => "Reduce the number of simultaneous scrapes, or raise its max_concurrent.",
             Self::Timeout => {
-                "See why the service is slow, or raise scrape_timeout in the scrape job."
+                "Find out why the service is slow, or raise scrape_timeout in the scrape job."
             }
             Self::Status => {
-                "See the service's own log; if its metrics are elsewhere, set path under [services.NAME]."
+                "Check the service's log. Set path under [services.NAME] if its metrics are at another path, or host if it serves another host name."
             }
             Self::ContentType => {
-                "Something else than metrics is at that path; set path under [services.NAME]."
+                "If that path serves metrics, set content_type under [services.NAME]. Otherwise set path."
             }
             Self::Malformed => {
-                "Let the service state the length of its answer or send it in chunks."
+                "Ask the service with curl --unix-socket, and mend what the log of aegis names; if the answer is empty, path or host may be wrong."
             }
-            Self::TooLarge => "Find out why the service says so much, or raise its max_body.",
+            Self::TooLarge => {
+                "Find out why the service's answer is so large, or raise its max_body (limits.response_head for its head)."
+            }
             Self::HungUp => {
-                "See the service's own log: it ended, or crashed, in the middle of its answer."
+                "Check the service's log: it stopped or crashed in the middle of its answer. An answer without a length must end with a line feed, or with # EOF in OpenMetrics."
             }
-            Self::Abandoned => "Raise scrape_timeout in the scrape job, if it happens often.",
-            Self::Stalled => "See whether the scraper is overloaded, or the network slow.",
+            Self::Abandoned => "If it happens often, raise scrape_timeout in the scrape job.",
+            Self::Stalled => "Check whether the scraper is overloaded or the network is slow.",
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Stage 4. Asks the policy whether this scraper may scrape this service, for every request.
+//! Stage 4. Asks the policy, for every request, whether this scraper may scrape this service.
 //!
-//! Decides before the socket directory is touched, so that a scraper cannot learn by status,
-//! text or time which services there are that it is not granted.
+//! It decides before the socket directory is touched. So a scraper cannot learn from status, text or
+//! timing which other services exist.
 
 use super::handshake::Presented;
-use crate::policy::{Permit, Policy};
+use crate::gate::Gate;
+use crate::policy::Permit;
+use crate::policy::service_name::ServiceName;
 use crate::refusal::Refusal;
-use crate::service::ServiceName;
 
 /// Decides one request.
 ///
@@ -15,7 +16,8 @@ use crate::service::ServiceName;
 pub(super) fn authorize(
     presented: &Presented,
     service: ServiceName,
-    policy: &Policy,
+    gate: &Gate,
 ) -> Result<Permit, Refusal> {
-    policy.authorize(&presented.peer, &presented.identity, service)
+    gate.policy
+        .authorize(&presented.peer, &presented.identity, service)
 }

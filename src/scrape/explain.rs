@@ -1,35 +1,35 @@
-//! What the stages would say to a scrape, asked offline. Decides nothing itself.
+//! Asks the stages offline what they would decide about a scrape. Decides nothing itself.
 
 use rustls::pki_types::CertificateDer;
 
 use super::authorize::authorize;
-use super::handshake::judge_claimed;
+use super::handshake::{judge_chain, judge_claimed};
 use crate::gate::Gate;
-use crate::identity::Identity;
-use crate::peer::Peer;
 use crate::policy::Permit;
+use crate::policy::identity::Identity;
+use crate::policy::peer::Peer;
+use crate::policy::service_name::ServiceName;
 use crate::refusal::Refused;
-use crate::service::ServiceName;
 
-/// What a scraper would show of itself.
+/// The credentials of a scrape that is explained.
 #[derive(Debug)]
 pub enum Shows {
-    /// A certificate chain, leaf first, which is verified as in a handshake.
+    /// A certificate chain, leaf first. It is verified as in a handshake.
     Chain(Vec<CertificateDer<'static>>),
-    /// Names and a key that are taken as they are given.
+    /// Names and a key that are assumed without proof.
     Claimed(Identity),
 }
 
-/// What became of a scrape that was only asked about.
+/// The decision about a scrape that is explained.
 #[derive(Debug)]
 pub struct Explained {
-    /// The first no, or the permit.
+    /// The first refusal, or the permit.
     pub decided: Result<Permit, Refused>,
-    /// Whom the policy was asked about; `None` if the leaf cannot be read.
+    /// The identity that the policy judged; `None` if the leaf cannot be read.
     pub identity: Option<Identity>,
 }
 
-/// Asks each stage that needs no connection, in the order in which a scrape meets them.
+/// Asks each stage that needs no connection, in the order of a scrape.
 #[must_use]
 pub fn explain(gate: &Gate, peer: Peer, shows: Shows, service: &ServiceName) -> Explained {
     let policy = &gate.policy;
@@ -37,9 +37,9 @@ pub fn explain(gate: &Gate, peer: Peer, shows: Shows, service: &ServiceName) -> 
         Shows::Chain(chain) => {
             let leaf = chain.first();
             let identity = leaf.and_then(|leaf| Identity::from_leaf(leaf).ok());
-            let presented = gate.handshake.judge_chain(peer, chain, policy);
+            let presented = judge_chain(peer, chain, gate);
             let decided = presented.and_then(|presented| {
-                authorize(&presented, service.clone(), policy).map_err(Refused::from)
+                authorize(&presented, service.clone(), gate).map_err(Refused::from)
             });
             Explained { decided, identity }
         }

@@ -1,69 +1,71 @@
-//! A scrape by the operator: the socket and the answer as for any scraper, but no network, no TLS
-//! and no policy. Whoever may connect to the sockets could do as much without aegis.
+//! Scrapes a service for the operator: through the socket and the rules of answers as for a scraper,
+//! but without network, TLS and policy. Any user who may connect to the sockets could do the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{duplex, join, sink};
 use tokio::time::Instant;
 
-use super::respond::{Scraper, ServiceRequest};
-use super::route::time_for;
-use super::route::{Afterwards, AnswerWith, Asked, Heads, Wanted};
-use super::upstream::Upstream;
+use super::respond::{ScraperWriter, ServiceRequest};
+use super::{route, upstream};
 use crate::config::Limits;
+use crate::http::{BodyPolicy, Persistence, Reply, RequestReader};
+use crate::policy::identity::ScraperId;
+use crate::policy::service_name::ServiceName;
 use crate::refusal::{Refusal, Refused};
-use crate::service::ServiceName;
+use crate::services::ServiceRegistry;
 
-/// A service that was scraped as a whole, with status 200.
+/// The result of a successful scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct Probed {
-    /// The bytes of its answer's body.
+    /// The size of the answer's body.
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
 }
 
-/// Scrapes a service once and throws away what it says.
+/// Scrapes a service once, and discards the body.
 ///
 /// # Errors
-/// What a scraper would be refused with that is granted the service.
+/// The refusal that a scraper with a grant would get.
 pub async fn probe(
-    upstream: &Upstream,
+    services: &ServiceRegistry,
     service: &ServiceName,
     limits: &Limits,
 ) -> Result<Probed, Refused> {
-    let begun = Instant::now();
-    let started = upstream.closer().start();
-    started.map_err(|error| Refused::new(Refusal::Connect, error))?;
-    let settings = upstream.settings(service);
-    let deadline = begun + time_for(None, settings, limits);
-    let connected = upstream.find_unasked(service)?.connect(deadline).await?;
-    let asked = Asked {
-        wanted: Wanted::Service(service.clone()),
-        query: None,
-        answer: AnswerWith::Body,
-        accept: None,
-        accept_encoding: None,
-        timeout: None,
-        afterwards: Afterwards::Close,
-    };
+    let start = Instant::now();
+    let closer = services.shared().closer().start();
+    closer.map_err(|error| Refused::new(Refusal::Connect, error))?;
+    let settings = services.settings(service);
+    let deadline = start + route::scrape_timeout(None, settings, limits);
+    let limiter = Arc::default();
+    let guard = upstream::acquire(&limiter, services, service, ScraperId::operator(), deadline);
+    let found = upstream::find_without_permit(services, service, guard.await?).await?;
+    let connected = found.connect(deadline).await?;
     let request = ServiceRequest {
         target: settings.path.clone(),
-        asked: &asked,
+        host: &settings.host,
+        accept: None,
+        accept_encoding: None,
         remaining: deadline.saturating_duration_since(Instant::now()),
     };
-    // A scraper that takes everything and says nothing: it is there as long as `_other_end`.
+    // A scraper that reads everything and sends nothing. It stays connected as long as `_other_end`
+    // lives.
     let (silent, _other_end) = duplex(1);
-    let mut scraper = Scraper {
+    let mut writer = ScraperWriter {
         stream: &mut join(silent, sink()),
-        heads: &mut Heads::default(),
+        reader: &mut RequestReader::default(),
         deadline,
         limits,
     };
-    let with = (asked.answer, asked.afterwards);
-    let responded = scraper.respond(connected, &request, settings, with).await;
+    let reply = Reply {
+        body: BodyPolicy::Send,
+        persistence: Persistence::Close,
+    };
+    let responded = writer.respond(connected, &request, settings, reply).await;
     Ok(Probed {
-        bytes: responded.map_err(|failed| failed.refused)?,
-        duration: begun.elapsed(),
+        bytes: responded.map_err(|failure| failure.refused)?,
+        duration: start.elapsed(),
     })
 }

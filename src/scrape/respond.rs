@@ -1,325 +1,199 @@
-//! Stage 6. From the service's answer to the scraper's: passed on byte for byte, or failed visibly.
+//! Stage 6. Relays the service's answer to the scraper byte for byte, or fails visibly.
 //!
-//! Memory stays the same whatever the size of a body: one chunk is on its way at a time. A
-//! body that breaks off is never ended in good order, so that no scraper takes it for whole.
+//! It relays one piece at a time, so that memory does not depend on the size of a body. A truncated
+//! body aborts the connection, so that no scraper takes it for complete.
 
+mod end;
 mod answer;
+mod pace;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::route::{Afterwards, AnswerWith, Heads};
 use super::upstream::Connected;
-use crate::config::{Limits, Service};
-use crate::deadline;
-use crate::refusal::{Refusal, Refused, SeenAs, Stage};
-use crate::view::Shown;
+use crate::config::{Limits, ServiceSettings};
+use crate::http::{BodyPolicy, Failure, Reply, RequestReader};
+use crate::io::deadline;
+use crate::refusal::{Refusal, Refused};
 use answer::Answer;
 pub(super) use answer::ServiceRequest;
+use end::{EndCheck, empty};
+use pace::Pace;
 
-/// The scraper's side of a scrape: every wait for it ends by the scrape's deadline, and sooner
-/// if it takes nothing.
-pub(super) struct Scraper<'a, S> {
+/// Writes an answer to the scraper. Every wait ends at the scrape's deadline, or earlier if the scraper
+/// stops reading.
+pub(super) struct ScraperWriter<'a, S> {
     pub(super) stream: &'a mut S,
-    /// What the scraper sends meanwhile: its next request, or the end.
-    pub(super) heads: &'a mut Heads,
+    /// Reads what the scraper sends meanwhile: its next request, or a disconnect.
+    pub(super) reader: &'a mut RequestReader,
     pub(super) deadline: Instant,
     pub(super) limits: &'a Limits,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Scraper<'_, S> {
-    /// Passes a service's answer on, and says how many bytes its body had.
+impl<S: AsyncRead + AsyncWrite + Unpin> ScraperWriter<'_, S> {
+    /// Relays a service's answer, and returns the size of its body in bytes.
     ///
     /// # Errors
-    /// Why not, and whether the scraper has seen a part of the answer by then.
+    /// The refusal, and whether a part of the answer was sent before it.
     pub(super) async fn respond(
         &mut self,
         connected: Connected,
         request: &ServiceRequest<'_>,
-        settings: &Service,
-        (body, afterwards): (AnswerWith, Afterwards),
-    ) -> Result<u64, Failed> {
-        let asked = self.wait_for(Answer::ask(connected, request, self.limits));
-        let mut answer = asked.await.map_err(Failed::unseen)?;
-        let head = answer.check(settings.max_body).map_err(Failed::unseen)?;
-        // The head waits for the first bytes of the body: until then, a failure has a status.
-        let mut unsent = Bytes::from(head.written(afterwards));
-        if body == AnswerWith::HeadAlone {
-            self.write(unsent).await.map_err(Failed::seen)?;
+        settings: &ServiceSettings,
+        reply: Reply,
+    ) -> Result<u64, Failure> {
+        let request = Answer::request(connected, request, settings, self.limits);
+        let answer = self
+            .wait_for(request)
+            .await
+            .map_err(Failure::before_response)?;
+        let head = answer.check(settings).map_err(Failure::before_response)?;
+        // The head is sent with the first bytes of the body. Until then, a failure can have a status.
+        let unsent = Bytes::from(head.to_http(reply.persistence));
+        if reply.body == BodyPolicy::Omit {
+            self.write(unsent).await.map_err(Failure::during_response)?;
             return Ok(0);
         }
-        let mut size = 0;
-        loop {
-            let next = self.wait_for(answer.next()).await;
-            let seen = unsent.is_empty();
-            let next = next.and_then(|next| within(next, &mut size, settings.max_body));
-            let Some(data) = next.map_err(|refused| Failed { refused, seen })? else {
-                break;
-            };
-            let head = std::mem::take(&mut unsent);
-            let is_whole = answer.is_whole();
-            match answer.framing() {
-                Framing::Chunked => {
-                    let length = Bytes::from(format!("{:x}\r\n", data.len()));
-                    let end: &[u8] = match is_whole {
-                        true => b"\r\n0\r\n\r\n",
-                        false => b"\r\n",
-                    };
-                    self.write(head.chain(length).chain(data).chain(end)).await
-                }
-                Framing::Length(_) => self.write(head.chain(data)).await,
-            }
-            .map_err(Failed::seen)?;
-            if is_whole {
-                return Ok(size);
-            }
-            // A service that never pauses must not keep the others from their turn.
-            yield_now().await;
-        }
-        let end: &[u8] = match answer.framing() {
-            Framing::Chunked => b"0\r\n\r\n",
-            Framing::Length(_) => b"",
+        let mut body = Body {
+            answer,
+            head: unsent,
+            end: head.end_check(),
+            size: 0,
+            max_size: settings.max_body,
         };
-        self.write(unsent.chain(end)).await.map_err(Failed::seen)?;
-        Ok(size)
+        let mut pace = Pace::default();
+        while pace.work(self.relay(&mut body)).await? == Progress::More {
+            pace.rest().await;
+        }
+        Ok(body.size)
     }
 
-    /// Waits for the service, as long as the scraper is there and the deadline is not.
+    /// Relays the next piece of a body, the first one together with the answer's head.
+    async fn relay(&mut self, body: &mut Body) -> Result<Progress, Failure> {
+        let next = self.wait_for(body.answer.next()).await;
+        let response_started = body.head.is_empty();
+        let piece = next.and_then(|next| body.check(next));
+        let (data, is_last) = piece.map_err(|refused| Failure {
+            refused,
+            response_started,
+        })?;
+        let head = std::mem::take(&mut body.head);
+        match body.answer.framing() {
+            Framing::Chunked | Framing::Close => {
+                let (length, end) = chunk_framing(&data, is_last);
+                self.write(head.chain(length).chain(data).chain(end)).await
+            }
+            Framing::Length(_) => self.write(head.chain(data)).await,
+        }
+        .map_err(Failure::during_response)?;
+        if is_last {
+            Ok(Progress::Complete)
+        } else {
+            Ok(Progress::More)
+        }
+    }
+
+    /// Waits for the service until the deadline, or until the scraper disconnects.
     async fn wait_for<T>(
         &mut self,
         service: impl Future<Output = Result<T, Refused>>,
     ) -> Result<T, Refused> {
         tokio::select! {
             biased;
-            came = deadline::by(self.deadline, service) => {
-                came.unwrap_or_else(|| Err(Refusal::Timeout.into()))
+            result = deadline::by(self.deadline, service) => {
+                result.unwrap_or_else(|| Err(Refusal::Timeout.into()))
             }
-            refused = self.heads.until_gone(self.stream, self.limits) => Err(refused),
+            refused = self.reader.wait_for_disconnect(self.stream, self.limits) => Err(refused),
         }
     }
 
-    /// Writes a piece. It is bounded, and before the next one the clock is looked at: only a scraper
-    /// that is not ready has stalled.
+    /// Writes a piece. Each partial write restarts `stall_timeout`, so that only a scraper that reads
+    /// nothing has stalled.
     async fn write(&mut self, mut bytes: impl Buf) -> Result<(), Refused> {
         while bytes.has_remaining() {
-            match timeout_at(self.patience(), self.stream.write_buf(&mut bytes)).await {
+            match timeout_at(self.write_deadline(), self.stream.write_buf(&mut bytes)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) => return Err(Refusal::Abandoned.into()),
                 Ok(Err(error)) => return Err(Refused::new(Refusal::Abandoned, error)),
                 Err(_) => return Err(Refusal::Stalled.into()),
             }
         }
-        match timeout_at(self.patience(), self.stream.flush()).await {
+        match timeout_at(self.write_deadline(), self.stream.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Refused::new(Refusal::Abandoned, error)),
             Err(_) => Err(Refusal::Stalled.into()),
         }
     }
 
-    fn patience(&self) -> Instant {
+    fn write_deadline(&self) -> Instant {
         self.deadline
             .min(Instant::now() + self.limits.stall_timeout)
     }
 }
 
-/// Counts a chunk, unless with it the body is too large.
-fn within(next: Option<Bytes>, size: &mut u64, most: u64) -> Result<Option<Bytes>, Refused> {
-    *size += next.as_ref().map_or(0, |data| data.len() as u64);
-    match *size > most {
-        true => Err(Refused::new(
-            Refusal::TooLarge,
-            format_args!("more than {most} bytes"),
-        )),
-        false => Ok(next),
-    }
+/// A body that is being relayed.
+struct Body {
+    answer: Answer,
+    /// The head of the answer, until it is sent.
+    head: Bytes,
+    /// For an answer without a length.
+    end: Option<EndCheck>,
+    /// The bytes of the body so far.
+    size: u64,
+    max_size: u64,
 }
 
-/// A scrape that failed at this stage.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) refused: Refused,
-    /// Whether a part of an answer is on its way; then the connection can only be cut.
-    pub(super) seen: bool,
-}
-
-impl Failed {
-    fn unseen(refused: Refused) -> Self {
-        Self {
-            refused,
-            seen: false,
+impl Body {
+    /// Counts and checks the next piece, and tells whether it is the last one.
+    fn check(&mut self, next: Option<Bytes>) -> Result<(Bytes, bool), Refused> {
+        let is_last = next.is_none() || self.answer.is_complete();
+        let data = next.unwrap_or_default();
+        self.size += data.len() as u64;
+        if self.size > self.max_size {
+            let detail = format_args!("max_body = {}", self.max_size);
+            return Err(Refused::new(Refusal::TooLarge, detail));
         }
-    }
-
-    fn seen(refused: Refused) -> Self {
-        Self {
-            refused,
-            seen: true,
+        if is_last && self.size == 0 {
+            return Err(empty());
         }
+        if let Some(end) = &mut self.end {
+            end.add(&data);
+            if is_last {
+                end.check()?;
+            }
+        }
+        Ok((data, is_last))
     }
 }
 
-/// How an answer says where it ends.
+/// Whether a body is complete.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    More,
+    Complete,
+}
+
+/// The bytes before and after a piece of a chunked body.
+fn chunk_framing(data: &Bytes, is_last: bool) -> (Bytes, &'static [u8]) {
+    if data.is_empty() {
+        return (Bytes::new(), b"0\r\n\r\n");
+    }
+    let length = Bytes::from(format!("{:x}\r\n", data.len()));
+    if is_last {
+        (length, b"\r\n0\r\n\r\n")
+    } else {
+        (length, b"\r\n")
+    }
+}
+
+/// How an answer marks its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Chunked,
     Length(u64),
-}
-
-/// Whether the scraper may learn the reason of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reveal {
-    /// It is granted the service, so that the reason is its business.
-    Reason,
-    /// All that it learns is the status.
-    Nothing,
-}
-
-impl Reveal {
-    /// Of a refusal to whoever is granted the service.
-    pub(super) fn of(refusal: Refusal) -> Self {
-        match refusal.stage() {
-            Stage::Route | Stage::Upstream | Stage::Respond => Self::Reason,
-            Stage::Admit | Stage::Handshake | Stage::Authorize => Self::Nothing,
-        }
-    }
-}
-
-/// Answers with a refusal's status and fixed sentence.
-///
-/// # Errors
-/// The scraper does not take it.
-pub(super) async fn refuse(
-    stream: &mut (impl AsyncWrite + Unpin),
-    refusal: Refusal,
-    reveal: Reveal,
-    with: (AnswerWith, Afterwards),
-    limits: &Limits,
-) -> Result<(), Refused> {
-    let SeenAs::Status(status) = refusal.seen_as() else {
-        return Err(refusal.into());
-    };
-    let (phrase, text) = (phrase(status), sentence(refusal, status));
-    let mut answer = format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
-        text.len()
-    );
-    answer.push_str(SANDBOXED);
-    if reveal == Reveal::Reason {
-        answer.push_str(&format!("Aegis-Reason: {}\r\n", refusal.reason()));
-    }
-    if status == 405 {
-        answer.push_str("Allow: GET, HEAD\r\n");
-    }
-    let (body, afterwards) = with;
-    answer.push_str(end_of_head(afterwards));
-    if body == AnswerWith::Body {
-        answer.push_str(text);
-    }
-    write(stream, answer, limits).await
-}
-
-/// Answers with something of aegis's own, and says how many bytes its body had.
-///
-/// # Errors
-/// The scraper does not take it.
-pub(super) async fn own(
-    stream: &mut (impl AsyncWrite + Unpin),
-    shown: Shown,
-    with: (AnswerWith, Afterwards),
-    limits: &Limits,
-) -> Result<u64, Failed> {
-    let (body, afterwards) = with;
-    let Shown {
-        status,
-        content_type,
-        browsers,
-        text,
-    } = shown;
-    let length = text.len();
-    let phrase = phrase(status);
-    let mut answer = format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{NOT_KEPT}"
-    );
-    match browsers {
-        Some(policy) => answer.push_str(&confined_by(&policy)),
-        None => answer.push_str(SANDBOXED),
-    }
-    if status == 405 {
-        // Of what is aegis's own, only the admin socket says so (RFC 9110, section 15.5.6).
-        answer.push_str("Allow: GET, HEAD, POST\r\n");
-    }
-    answer.push_str(end_of_head(afterwards));
-    let mut size = 0;
-    if body == AnswerWith::Body {
-        answer.push_str(&text);
-        size = length as u64;
-    }
-    // Nobody needs it twice while the scraper takes its time.
-    drop(text);
-    let written = write(stream, answer, limits).await;
-    written.map_err(Failed::seen)?;
-    Ok(size)
-}
-
-/// Writes a whole answer of aegis's own.
-async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    answer: String,
-    limits: &Limits,
-) -> Result<(), Refused> {
-    let writing = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.flush().await
-    };
-    match timeout(limits.stall_timeout, writing).await {
-        Ok(written) => written.map_err(|error| Refused::new(Refusal::Abandoned, error)),
-        Err(_) => Err(Refusal::Stalled.into()),
-    }
-}
-
-/// What aegis says is so at this moment.
-const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
-
-/// For browsers: an answer is of the type that it says, nothing in it runs, and it does not belong
-/// to aegis's origin. A page from a service would else act as aegis itself, with the certificate
-/// of the operator who opens it.
-const SANDBOXED: &str =
-    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox; default-src 'none'\r\n";
-
-/// The same, but for what a policy of its own allows.
-fn confined_by(policy: &str) -> String {
-    format!("X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {policy}\r\n")
-}
-
-fn phrase(status: u16) -> &'static str {
-    let status = hyper::StatusCode::from_u16(status).ok();
-    let phrase = status.and_then(|status| status.canonical_reason());
-    phrase.unwrap_or_default()
-}
-
-fn end_of_head(afterwards: Afterwards) -> &'static str {
-    match afterwards {
-        Afterwards::KeepAlive => "\r\n",
-        Afterwards::Close => "Connection: close\r\n\r\n",
-    }
-}
-
-/// What a scraper is told: a fixed sentence for each status, nothing that aegis knows.
-fn sentence(refusal: Refusal, status: u16) -> &'static str {
-    match (refusal, status) {
-        (Refusal::Query, _) => {
-            "this service takes no such query parameter; to pass it on, list it under params of the service in aegis's configuration, and write its value in percent-encoded UTF-8\n"
-        }
-        (_, 400) => "ask for /NAME with GET: one segment, nothing encoded, no body\n",
-        (_, 404) => "no such service\n",
-        (_, 405) => "only GET and HEAD\n",
-        (_, 431) => "a header is too large or has no usable value\n",
-        (_, 503) => "the service is being scraped too often at once\n",
-        (_, 504) => "the service's answer was not whole in time\n",
-        _ => "the service gave no usable metrics\n",
-    }
+    /// By the end of the connection.
+    Close,
 }
 
 #[cfg(test)]
@@ -327,16 +201,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_service_that_is_always_ready_does_not_outlive_the_deadline() {
+    async fn a_service_that_is_always_ready_times_out_at_the_deadline() {
         let (mut stream, _scraper) = tokio::io::duplex(64);
         let limits = Limits::default();
-        let mut scraper = Scraper {
+        let mut scraper = ScraperWriter {
             stream: &mut stream,
-            heads: &mut Heads::default(),
+            reader: &mut RequestReader::default(),
             deadline: Instant::now(),
             limits: &limits,
         };
-        let came = scraper.wait_for(std::future::ready(Ok(()))).await;
-        assert_eq!(came.unwrap_err().refusal, Refusal::Timeout);
+        let result = scraper.wait_for(std::future::ready(Ok(()))).await;
+        assert_eq!(result.unwrap_err().refusal, Refusal::Timeout);
     }
 }

@@ -1,4 +1,4 @@
-//! The real binary, its log read as it is written.
+//! The real binary, whose log the tests read while it runs.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ struct Log {
     more: Condvar,
 }
 
-/// The command with nothing of the tester's environment in it.
+/// The command, without the variables of the tester's environment that aegis or systemd reads.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
     for (name, _) in std::env::vars_os() {
@@ -57,7 +57,7 @@ impl Aegis {
         Self::spawn_with_its_descriptors(command)
     }
 
-    /// As [`Aegis::spawn`], with what the command has for descriptors 0 and 1.
+    /// As [`Aegis::spawn`], but keeps the command's descriptors 0 and 1.
     pub fn spawn_with_its_descriptors(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
@@ -96,39 +96,39 @@ impl Aegis {
         self.child.id()
     }
 
-    /// Waits for a log line with all of these texts.
+    /// Waits for a log line with all of these texts, and returns it.
     pub fn logged(&self, texts: &[&str]) -> String {
         self.logged_times(1, texts)
     }
 
-    /// Waits for this many log lines with all of these texts, and gives the last.
+    /// Waits for this many log lines with all of these texts, and returns the last.
     pub fn logged_times(&self, times: usize, texts: &[&str]) -> String {
-        let is_it = |line: &str| texts.iter().all(|text| line.contains(text));
-        self.line(times, is_it, &format!("{texts:?}"))
+        let matches = |line: &str| texts.iter().all(|text| line.contains(text));
+        self.wait_for_line(times, matches, &format!("{texts:?}"))
     }
 
-    /// How many log lines so far have all of these texts.
-    pub fn times(&self, texts: &[&str]) -> usize {
-        let is_it = |line: &&String| texts.iter().all(|text| line.contains(text));
-        self.log().iter().filter(is_it).count()
+    /// The number of log lines so far with all of these texts.
+    pub fn count_logged(&self, texts: &[&str]) -> usize {
+        let matches = |line: &&String| texts.iter().all(|text| line.contains(text));
+        self.log().iter().filter(matches).count()
     }
 
-    /// Waits for a log line with this stage and reason, and gives it.
-    pub fn refused(&self, stage: &str, reason: &str) -> String {
+    /// Waits for a log line with this stage and reason, and returns it.
+    pub fn logged_refusal(&self, stage: &str, reason: &str) -> String {
         let fields = [format!("stage={stage}"), format!("reason={reason}")];
-        let is_it = |line: &str| {
+        let matches = |line: &str| {
             let has = |field: &String| line.split(' ').any(|word| word == field);
             fields.iter().all(has)
         };
-        self.line(1, is_it, &format!("{fields:?}"))
+        self.wait_for_line(1, matches, &format!("{fields:?}"))
     }
 
-    fn line(&self, times: usize, is_it: impl Fn(&str) -> bool, what: &str) -> String {
+    fn wait_for_line(&self, times: usize, matches: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
             let (seen, ended) = &*lines;
-            let mut found = seen.iter().filter(|line| is_it(line));
+            let mut found = seen.iter().filter(|line| matches(line));
             if let Some(line) = found.nth(times - 1) {
                 return line.clone();
             }
@@ -136,13 +136,13 @@ impl Aegis {
             if *ended || left.is_zero() {
                 let seen = seen.join("\n");
                 drop(lines);
-                panic!("not {times} lines with {what} in the log:\n{seen}");
+                panic!("fewer than {times} log lines match {what}:\n{seen}");
             }
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }
     }
 
-    /// All lines so far.
+    /// The log lines so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().0.clone()
     }
@@ -152,16 +152,16 @@ impl Aegis {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Waits until the process has ended by itself.
-    pub fn ended(&mut self) -> ExitStatus {
+    /// Waits until the process exits.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
-        // The log's end comes with the process's; waiting on it needs no polling.
+        // The log ends when the process exits, and waiting for it needs no polling.
         let mut lines = self.log.lines.lock().unwrap();
         while !lines.1 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(lines);
-                panic!("it did not end");
+                panic!("aegis did not exit");
             }
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }

@@ -1,4 +1,4 @@
-//! Kernels that lack something.
+//! Simulates kernels that lack a feature.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use seccompiler::{
     apply_filter,
 };
 
-/// What a kernel without Landlock lacks.
+/// The system calls that a kernel without Landlock does not have.
 pub const LANDLOCK: &[c_long] = &[
     libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self,
 ];
 
-/// Does something where these system calls fail in this way, as on a kernel that lacks them.
+/// Runs an action while these system calls fail with this error, as on a kernel that lacks them.
 pub fn where_calls_fail<T: Send + 'static>(
     calls: &[c_long],
     error: c_int,
@@ -25,8 +25,7 @@ pub fn where_calls_fail<T: Send + 'static>(
     where_rules_fail(rules.collect(), error, action)
 }
 
-/// Does something where there are no IPv6 sockets, as on a kernel that was booted with
-/// `ipv6.disable=1`.
+/// Runs an action without IPv6 sockets, as on a kernel that was booted with `ipv6.disable=1`.
 pub fn without_ipv6<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
     let family = u64::try_from(libc::AF_INET6).unwrap();
     let is_ipv6 = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family);
@@ -35,7 +34,7 @@ pub fn without_ipv6<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'stat
     where_rules_fail(rules, libc::EAFNOSUPPORT, action)
 }
 
-/// Does something where no socket can refuse descriptors, as before Linux 6.16.
+/// Runs an action where no socket can refuse descriptors, as before Linux 6.16.
 pub fn without_so_passrights<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
     const SO_PASSRIGHTS: u64 = 83;
     let is = |argument, value| {
@@ -56,7 +55,7 @@ fn where_rules_fail<T: Send + 'static>(
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, fail, arch).unwrap();
     let program: seccompiler::BpfProgram = filter.try_into().unwrap();
-    // Of this thread alone, and of the processes that it starts.
+    // The filter applies only to this thread and the processes that it starts.
     let thread = std::thread::spawn(move || {
         apply_filter(&program).unwrap();
         action()

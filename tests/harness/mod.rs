@@ -1,10 +1,11 @@
-//! What every test stands on: a PKI, services, the real binary and scrapers, all its own.
+//! The test harness: each test has its own PKI, services, aegis process and scrapers.
 
+pub mod admin_socket;
 pub mod aegis;
 #[path = "../../examples/demo/folder.rs"]
 mod folder;
 pub mod kernel;
-pub mod operator;
+pub mod mangled;
 pub mod pki;
 pub mod scraper;
 pub mod service;
@@ -19,7 +20,7 @@ pub use pki::{Certified, Pki};
 pub use scraper::{Answer, Connection, Scraper};
 pub use service::Service;
 
-/// How long a test waits for what must happen. Far beyond what it takes, even under load.
+/// How long a test waits for an expected event: much longer than it takes, even under load.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The name that the policy of [`World::start`] admits.
@@ -32,7 +33,7 @@ pub struct World {
     pub settings: Settings,
 }
 
-/// What differs between the configurations of tests.
+/// The parts of the configuration that tests change.
 pub struct Settings {
     pub listen: String,
     pub allow: String,
@@ -80,7 +81,7 @@ impl World {
         self.path("services").join(format!("{service}.sock"))
     }
 
-    /// Writes the configuration and gives its path.
+    /// Writes the configuration and returns its path.
     pub fn write_config(&self) -> PathBuf {
         let Settings {
             listen,
@@ -103,18 +104,18 @@ impl World {
         Aegis::start(&self.write_config(), &[])
     }
 
-    /// As [`World::start`], but as a user of no privilege, if the tester has any.
+    /// As [`World::start`], but as an unprivileged user if the tester is root.
     pub fn start_without_privilege(&self) -> Aegis {
         let mut serve = self.command_without_privilege("serve");
         serve.args(["--log-level", "debug"]);
         Aegis::spawn(serve)
     }
 
-    /// A subcommand with the configuration, for a user of no privilege, if the tester has any.
+    /// A subcommand with the configuration, for an unprivileged user if the tester is root.
     pub fn command_without_privilege(&self, subcommand: &str) -> Command {
         let config = self.write_config();
         let mut command = if rustix::process::geteuid().is_root() {
-            self.command_as_nobody()
+            self.command_as_unprivileged_user()
         } else {
             aegis::command()
         };
@@ -122,17 +123,18 @@ impl World {
         command
     }
 
-    /// The binary, for the user `nobody`, who is given all files of this world.
+    /// The binary, for user 65534, which gets all files of this world.
     ///
-    /// It is a copy in this world's folder: that of the binary may be closed to other users.
-    fn command_as_nobody(&self) -> Command {
+    /// It is a copy in this world's folder, because other users may not be able to read the
+    /// original.
+    fn command_as_unprivileged_user(&self) -> Command {
         use std::os::unix::fs::chown;
         use std::os::unix::process::CommandExt as _;
 
-        const NOBODY: u32 = 65534;
+        const UNPRIVILEGED: u32 = 65534;
         let program = self.path("aegis");
-        // By a process of its own: what this one writes, a child that another thread starts
-        // meanwhile holds open, and a program that is being written cannot be run (ETXTBSY).
+        // `cp` copies it: a child that another thread starts now would inherit our descriptor, and
+        // a program that is open for writing cannot be run (ETXTBSY).
         let mut copy = Command::new("cp");
         copy.args([env!("CARGO_BIN_EXE_aegis").as_ref(), program.as_os_str()]);
         assert!(copy.status().unwrap().success());
@@ -142,16 +144,28 @@ impl World {
             all.extend(entries.map(|entry| entry.unwrap().path()));
         }
         for path in all {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         }
         let mut command = Command::new(program);
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         command
     }
 
     /// A service that answers every request with these bytes and hangs up.
     pub fn service(&self, name: &str, answer: impl Into<Vec<u8>>) -> Service {
         Service::answering(&self.socket(name), answer.into())
+    }
+
+    /// Makes sure that a service's socket belongs neither to root nor to `owner`, and gives the uid
+    /// to which it belongs. As root, it changes the owner of the file.
+    pub fn disown(&self, service: &str) -> u32 {
+        const ANOTHER_USER: u32 = 4242;
+        let me = rustix::process::geteuid();
+        if me.is_root() {
+            std::os::unix::fs::chown(self.socket(service), Some(ANOTHER_USER), None).unwrap();
+            return ANOTHER_USER;
+        }
+        me.as_raw()
     }
 
     /// A scraper with the certificate that the policy admits.
@@ -166,7 +180,7 @@ impl World {
 
 static MASK: Once = Once::new();
 
-/// Makes no file that others can write to, whatever the tester's umask: aegis would warn of it.
+/// Makes new files not writable by others, for any umask of the tester: aegis would warn about it.
 fn mask_write_permission() {
     use rustix::fs::Mode;
 
@@ -186,7 +200,7 @@ pub fn allow(networks: &str, identities: &str, services: &str) -> String {
     )
 }
 
-/// A whole answer with a length.
+/// A complete answer with a length.
 pub fn answer(body: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{body}",
@@ -194,18 +208,21 @@ pub fn answer(body: &str) -> String {
     )
 }
 
-/// The value of a series in the text of aegis's own metrics.
+/// The value of a series in aegis's own metrics.
 pub fn metric(text: &str, series: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.and_then(|line| line.strip_prefix(' '))
         .and_then(|value| value.parse().ok())
 }
 
-/// Tries until it is so; for what happens soon after, on the other side.
-pub fn wait_until(mut is_so: impl FnMut() -> bool) {
+/// Retries until a condition holds, for an effect in another process.
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "it never was so");
+    while !condition() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the condition never held"
+        );
         std::thread::yield_now();
     }
 }

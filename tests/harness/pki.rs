@@ -1,4 +1,4 @@
-//! Throw-away certificates, made for each test.
+//! Temporary certificates, created for each test.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Pki {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate with its key and what stands between it and the CA.
+/// A certificate with its key and its intermediates.
 pub struct Certified {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: KeyPair,
@@ -29,7 +29,7 @@ impl Pki {
         Self::named("aegis test CA")
     }
 
-    /// A CA of this name; two of one name are still two.
+    /// A CA of this name. Two CAs of the same name have different keys.
     pub fn named(name: &str) -> Self {
         Self::named_with(name, |_| {})
     }
@@ -73,7 +73,7 @@ impl Pki {
         self.issuer.as_ref().pem()
     }
 
-    /// The CA's own certificate, as one that can be revoked.
+    /// The CA's own certificate, in a form that can be revoked.
     pub fn certified(&self) -> Certified {
         let (_, parsed) = x509_parser::parse_x509_certificate(self.issuer.as_ref().der()).unwrap();
         Certified {
@@ -166,7 +166,7 @@ impl Pki {
 }
 
 impl Certified {
-    /// A certificate that vouches for itself.
+    /// A self-signed certificate.
     pub fn self_signed() -> Self {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![dns(PROMETHEUS)];
@@ -180,7 +180,7 @@ impl Certified {
         }
     }
 
-    /// Sends these along, as what leads from the leaf to the CA.
+    /// Sends these certificates with the leaf, as its chain.
     pub fn with_chain(mut self, above: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
         self.chain.extend(above);
         self
@@ -232,7 +232,7 @@ fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-/// Positive, and minimal.
+/// A positive serial number without leading zeros.
 fn random_serial() -> [u8; 8] {
     std::array::from_fn(|_| rand_byte() & 0x7f | 1)
 }

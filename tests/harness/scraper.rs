@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::{Certified, PATIENCE, Pki, metric};
 
-/// Makes connections with one certificate, or with none.
+/// Connects with or without a certificate.
 #[derive(Clone)]
 pub struct Scraper {
     pub address: SocketAddr,
@@ -28,7 +28,8 @@ impl Scraper {
         }
     }
 
-    /// Connects and makes the handshake; what TLS 1.3 refuses shows with the first answer.
+    /// Connects and completes the handshake. In TLS 1.3, a refusal is visible only at the first
+    /// read.
     pub fn connect(&self) -> io::Result<Connection> {
         self.connect_over(connect(self.address)?)
     }
@@ -68,13 +69,13 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// As [`connect`], from an address of this host: all of 127.0.0.0/8 are.
+/// As [`connect`], from an address of this host, such as any of 127.0.0.0/8.
 pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    // Not for the programs that other tests start meanwhile.
+    // Programs that other tests start at the same time must not inherit it.
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
@@ -113,13 +114,13 @@ pub struct Connection {
     read: Vec<u8>,
 }
 
-/// What came back.
+/// An answer of aegis.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
-    /// How many chunks the body came in.
+    /// The number of chunks of the body.
     pub chunks: usize,
 }
 
@@ -138,19 +139,20 @@ impl Answer {
 
 impl Connection {
     pub fn get(&mut self, target: &str) -> io::Result<Answer> {
-        self.ask("GET", target, "")
+        self.request("GET", target, "")
     }
 
-    /// How many descriptors aegis has open, that of this connection among them.
+    /// The number of open descriptors of aegis, including this connection.
     ///
-    /// It says so itself: `/proc/PID/fd` of a process that is not dumpable is for root alone.
+    /// It is from aegis's own metrics: only root can read `/proc/PID/fd` of a process that is not
+    /// dumpable.
     pub fn open_descriptors(&mut self) -> f64 {
         let own = self.get("/metrics").unwrap().text();
         metric(&own, "process_open_fds").unwrap()
     }
 
     /// Sends a request, with more headers if given, and reads the answer.
-    pub fn ask(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Answer> {
+    pub fn request(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Answer> {
         self.send(
             format!("{method} {target} HTTP/1.1\r\nHost: aegis\r\n{headers}\r\n").as_bytes(),
         )?;
@@ -162,7 +164,7 @@ impl Connection {
         self.stream.flush()
     }
 
-    /// Reads an answer; it is an error if the answer breaks off.
+    /// Reads an answer. An incomplete one is an error.
     pub fn answer(&mut self, head_alone: bool) -> io::Result<Answer> {
         let mut body = Vec::new();
         let mut answer =
@@ -171,13 +173,13 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Reads an answer whose body goes elsewhere, in pieces.
+    /// Reads an answer, and passes its body on in pieces.
     pub fn answer_into(
         &mut self,
         head_alone: bool,
         body: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Answer> {
-        let head = self.until(b"\r\n\r\n")?;
+        let head = self.read_until(b"\r\n\r\n")?;
         let head = String::from_utf8(head).map_err(io::Error::other)?;
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
         let mut answer = Answer {
@@ -191,12 +193,12 @@ impl Connection {
         }
         if answer.header("Transfer-Encoding") == Some("chunked") {
             loop {
-                let line = self.until(b"\r\n")?;
+                let line = self.read_until(b"\r\n")?;
                 let line = String::from_utf8(line).map_err(io::Error::other)?;
                 let size = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
-                self.exactly(size, body)?;
+                self.read_exactly(size, body)?;
                 let mut end = Vec::new();
-                self.exactly(2, &mut |bytes| end.extend_from_slice(bytes))?;
+                self.read_exactly(2, &mut |bytes| end.extend_from_slice(bytes))?;
                 assert_eq!(end, b"\r\n");
                 if size == 0 {
                     return Ok(answer);
@@ -207,21 +209,21 @@ impl Connection {
         let length = answer
             .header("Content-Length")
             .and_then(|text| text.parse().ok());
-        self.exactly(length.ok_or_else(|| io::Error::other("no length"))?, body)?;
+        self.read_exactly(length.ok_or_else(|| io::Error::other("no length"))?, body)?;
         Ok(answer)
     }
 
-    /// Whether the other side closes and says nothing more; one that is silent has not closed.
+    /// Whether the other side closes without another byte. After a timeout it counts as open.
     pub fn is_closed(&mut self) -> bool {
         let silent = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
         self.read.is_empty()
-            && match self.more() {
+            && match self.read_more() {
                 Ok(size) => size == 0,
                 Err(error) => !silent.contains(&error.kind()),
             }
     }
 
-    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+    fn read_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
         loop {
             if let Some(at) = self
                 .read
@@ -231,14 +233,14 @@ impl Connection {
                 let rest = self.read.split_off(at + end.len());
                 return Ok(std::mem::replace(&mut self.read, rest));
             }
-            self.at_least_one_more()?;
+            self.read_some()?;
         }
     }
 
-    fn exactly(&mut self, mut size: usize, body: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    fn read_exactly(&mut self, mut size: usize, body: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         while size > 0 {
             if self.read.is_empty() {
-                self.at_least_one_more()?;
+                self.read_some()?;
             }
             let rest = self.read.split_off(size.min(self.read.len()));
             let piece = std::mem::replace(&mut self.read, rest);
@@ -248,14 +250,14 @@ impl Connection {
         Ok(())
     }
 
-    fn at_least_one_more(&mut self) -> io::Result<()> {
-        match self.more()? {
+    fn read_some(&mut self) -> io::Result<()> {
+        match self.read_more()? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
     }
 
-    fn more(&mut self) -> io::Result<usize> {
+    fn read_more(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65536];
         let size = self.stream.read(&mut piece)?;
         self.read.extend_from_slice(&piece[..size]);

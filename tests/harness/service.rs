@@ -1,4 +1,4 @@
-//! Services on Unix sockets: good ones, and every kind of bad one.
+//! Services on Unix sockets: good and hostile ones.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use rustix::net::{Shutdown, shutdown};
+
 use super::PATIENCE;
 
-/// A service that runs until it is dropped, and notes the requests that it saw.
+/// A service that runs until it is dropped, and records its requests.
 pub struct Service {
     path: PathBuf,
+    listener: Arc<UnixListener>,
     seen: Arc<Seen>,
     probes: AtomicUsize,
 }
@@ -28,13 +31,14 @@ impl Service {
         Self::with(path, move |stream| drop(stream.write_all(&answer)))
     }
 
-    /// Does this with every connection, once its request was read.
+    /// Runs `serve` on every connection after its request was read.
     pub fn with(path: &Path, serve: impl Fn(&mut UnixStream) + Send + Sync + 'static) -> Self {
-        let listener = UnixListener::bind(path).unwrap();
+        let listener = Arc::new(UnixListener::bind(path).unwrap());
+        let accepted = Arc::clone(&listener);
         let seen = Arc::new(Seen::default());
         let (noted, serve) = (Arc::clone(&seen), Arc::new(serve));
         std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            for stream in accepted.incoming().map_while(Result::ok) {
                 let (noted, serve) = (Arc::clone(&noted), Arc::clone(&serve));
                 noted.requests.lock().unwrap().1 += 1;
                 noted.more.notify_all();
@@ -52,14 +56,15 @@ impl Service {
         });
         Self {
             path: path.to_owned(),
+            listener,
             seen,
             probes: AtomicUsize::new(0),
         }
     }
 
-    /// How often something has connected by now.
+    /// The number of connections so far.
     ///
-    /// Connects itself, and so waits behind whatever connected before.
+    /// It connects too, and so waits until the earlier connections were accepted.
     pub fn connections(&self) -> usize {
         #[expect(clippy::disallowed_methods, reason = "not aegis")]
         let mut probe = UnixStream::connect(&self.path).unwrap();
@@ -74,15 +79,15 @@ impl Service {
         self.seen.requests.lock().unwrap().0.clone()
     }
 
-    /// Waits until so many requests have come.
-    pub fn asked(&self, times: usize) {
+    /// Waits until this many requests have arrived.
+    pub fn wait_for_requests(&self, times: usize) {
         let deadline = Instant::now() + PATIENCE;
         let mut requests = self.seen.requests.lock().unwrap();
         while requests.0.len() < times {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 !left.is_zero(),
-                "asked {} times, not {times}",
+                "{} requests came, not {times}",
                 requests.0.len()
             );
             requests = self.seen.more.wait_timeout(requests, left).unwrap().0;
@@ -90,12 +95,14 @@ impl Service {
     }
 }
 
-/// What [`Service::connections`] says in place of a request.
+/// The text that [`Service::connections`] sends in place of a request.
 const PROBE: &str = "PROBE\r\n\r\n";
 
 impl Drop for Service {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.path));
+        // Ends the accepting thread. Otherwise hundreds of sockets would stay open.
+        shutdown(&*self.listener, Shutdown::Both).ok();
     }
 }
 

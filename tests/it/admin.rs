@@ -1,4 +1,4 @@
-//! The admin socket, and `aegis health` which asks on it.
+//! The admin socket and its client, `aegis health`.
 
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::harness::aegis::{command, run};
 use crate::harness::service::{read_head, until_closed};
-use crate::harness::{Service, World, answer, operator};
+use crate::harness::{Service, World, admin_socket, answer, wait_until};
 
 fn world() -> (World, PathBuf) {
     let mut world = World::new();
@@ -28,11 +28,11 @@ fn health(world: &World, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_operator_is_answered_without_a_certificate_and_sees_everything() {
+fn the_admin_socket_needs_no_certificate_and_shows_everything() {
     let (world, socket) = world();
     let service = world.service("node", answer("up 1\n"));
     let _aegis = world.start();
-    let get = |target| operator::ask(&socket, "GET", target, "");
+    let get = |target| admin_socket::request(&socket, "GET", target, "");
     assert_eq!(get("/-/healthy").text(), "healthy\n");
     assert_eq!(get("/-/ready").text(), "ready\n");
     assert!(get("/metrics").text().contains("\naegis_services 1\n"));
@@ -42,36 +42,84 @@ fn the_operator_is_answered_without_a_certificate_and_sees_everything() {
             .contains("\"__metrics_path__\":\"/node\"")
     );
     assert!(get("/").text().contains("node.sock"));
-    // No scrape: nobody has granted anything here.
+    // Not a scrape: the policy grants nothing here.
     assert_eq!(get("/node").status, 404);
     assert_eq!(service.connections(), 0);
-    for (method, target, status) in [
-        ("GET", "/-/reload", 400),
-        ("POST", "/-/ready", 405),
-        ("DELETE", "/", 405),
-        ("GET", "/../x", 400),
+    for (method, target, allow) in [
+        ("GET", "/-/reload", "POST"),
+        ("HEAD", "/-/reload", "POST"),
+        ("DELETE", "/-/reload", "POST"),
+        ("GET", "/-/forget/node", "POST"),
+        ("POST", "/-/ready", "GET, HEAD"),
+        ("POST", "/metrics", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
     ] {
-        assert_eq!(
-            operator::ask(&socket, method, target, "").status,
-            status,
-            "{method} {target}"
-        );
+        let answer = admin_socket::request(&socket, method, target, "");
+        assert_eq!(answer.status, 405, "{method} {target}");
+        assert_eq!(answer.header("Allow"), Some(allow), "{method} {target}");
+        let says = format!("that takes {}; here are ", allow.replace(", ", " or "));
+        assert!(method == "HEAD" || answer.text().starts_with(&says));
     }
-    let allowed = operator::ask(&socket, "DELETE", "/", "");
-    assert_eq!(allowed.header("Allow"), Some("GET, HEAD, POST"));
-    let slip = operator::ask(&socket, "GET", "/-/reload", "").text();
-    assert!(slip.starts_with("that takes POST; "), "{slip}");
-    let slip = operator::ask(&socket, "GET", "/-/forget/node", "").text();
-    assert!(slip.starts_with("that takes POST; "), "{slip}");
+    assert_eq!(get("/../x").status, 400);
     let body = "Content-Length: 3\r\n";
     assert_eq!(
-        operator::ask(&socket, "POST", "/-/reload", body).status,
+        admin_socket::request(&socket, "POST", "/-/reload", body).status,
         400
     );
 }
 
 #[test]
-fn only_the_users_of_its_mode_can_open_it() {
+fn forget_does_not_affect_present_services_or_aegis() {
+    let (mut world, socket) = world();
+    world.settings.rest = "[services.named]\nmax_concurrent = 2\n".to_owned();
+    let _service = world.service("node", answer("up 1\n"));
+    let _named = world.service("named", answer("up 1\n"));
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    for path in ["/node", "/named", "/metrics"] {
+        assert_eq!(scraper.get(path).status, 200);
+    }
+    let get = |target| {
+        admin_socket::request(&socket, "GET", target, "Accept: application/json\r\n").text()
+    };
+    let counters = || {
+        let own = get("/metrics");
+        let scrapes = own
+            .lines()
+            .filter(|line| line.starts_with("aegis_scrapes_total"));
+        scrapes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // aegis counts a scrape after it has written the answer.
+    wait_until(|| {
+        counters()
+            .iter()
+            .filter(|series| series.ends_with(" 1"))
+            .count()
+            == 3
+    });
+    let (counted, page) = (counters(), get("/"));
+    assert!(page.contains("\"state\":\"up\""), "{page}");
+    for (name, why) in [
+        ("node", "not forgotten: its socket exists\n"),
+        ("named", "not forgotten: it is configured\n"),
+        ("metrics", "not forgotten: it is aegis itself\n"),
+    ] {
+        let answer = admin_socket::request(&socket, "POST", &format!("/-/forget/{name}"), "");
+        assert_eq!((answer.status, answer.text().as_str()), (409, why));
+    }
+    assert_eq!(counters(), counted);
+    assert_eq!(get("/"), page);
+    // After its socket is gone, a service can be forgotten.
+    drop(_service);
+    assert_eq!(
+        admin_socket::request(&socket, "POST", "/-/forget/node", "").status,
+        200
+    );
+    assert!(!counters().iter().any(|series| series.contains("\"node\"")));
+}
+
+#[test]
+fn the_mode_of_the_admin_socket_restricts_its_users() {
     let (mut world, socket) = world();
     let mode = || std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
     let aegis = world.start();
@@ -83,10 +131,10 @@ fn only_the_users_of_its_mode_can_open_it() {
 }
 
 #[test]
-fn a_reload_is_answered_with_what_became_of_it() {
+fn a_reload_by_the_admin_socket_is_answered_with_its_result() {
     let (world, socket) = world();
     let aegis = world.start();
-    let reload = || operator::ask(&socket, "POST", "/-/reload", "");
+    let reload = || admin_socket::request(&socket, "POST", "/-/reload", "");
     assert_eq!(reload().text(), "reloaded\n");
     aegis.logged(&["reloaded"]);
     let good = std::fs::read(world.path("aegis.toml")).unwrap();
@@ -103,7 +151,7 @@ fn a_reload_is_answered_with_what_became_of_it() {
         "{}",
         broken.text()
     );
-    // Whether it is well can still be asked.
+    // `/-/healthy` still answers.
     assert!(
         health(&world, &["--admin-socket", socket.to_str().unwrap()])
             .status
@@ -114,24 +162,24 @@ fn a_reload_is_answered_with_what_became_of_it() {
 }
 
 #[test]
-fn health_says_how_long_the_path_of_a_socket_may_be() {
+fn health_reports_the_maximum_length_of_a_socket_path() {
     for (length, problem) in [
         (
             107,
             "does not answer: No such file or directory (os error 2)",
         ),
-        (108, "is too long for a socket; at most 107 bytes fit"),
+        (108, "is too long for a socket; the maximum is 107 bytes"),
     ] {
         let path = format!("/{}", "x".repeat(length - 1));
         let output = run(&["health", "--admin-socket", &path]);
         assert_eq!(output.status.code(), Some(1), "{length}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said, format!("aegis: {path} {problem}\n"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr, format!("aegis: {path} {problem}\n"));
     }
 }
 
 #[test]
-fn health_exits_by_what_a_running_aegis_says() {
+fn health_exits_with_the_health_of_aegis() {
     let (world, socket) = world();
     let mut aegis = world.start();
     for arguments in [&[][..], &["--ready"]] {
@@ -141,60 +189,60 @@ fn health_exits_by_what_a_running_aegis_says() {
     std::fs::remove_dir(world.path("services")).unwrap();
     let unready = health(&world, &["--ready"]);
     assert_eq!(unready.status.code(), Some(1));
-    let said = String::from_utf8(unready.stderr).unwrap();
+    let stderr = String::from_utf8(unready.stderr).unwrap();
     assert!(
-        said.contains("not ready: the socket directory is not there"),
-        "{said}"
+        stderr.contains("not ready: the socket directory is missing"),
+        "{stderr}"
     );
     assert_eq!(health(&world, &[]).status.code(), Some(0));
     aegis.signal(Signal::TERM);
-    aegis.ended();
+    aegis.wait_for_exit();
     let down = health(&world, &[]);
     assert_eq!(down.status.code(), Some(1));
-    let said = String::from_utf8(down.stderr).unwrap();
+    let stderr = String::from_utf8(down.stderr).unwrap();
     assert!(
-        said.contains(&format!("{} does not answer: ", socket.display())),
-        "{said}"
+        stderr.contains(&format!("{} does not answer: ", socket.display())),
+        "{stderr}"
     );
 }
 
 #[test]
-fn while_it_drains_the_operator_is_told_so() {
+fn the_admin_socket_reports_draining() {
     let (mut world, socket) = world();
     world.settings.limits = "drain_timeout = \"1h\"\nscrape_timeout = \"1h\"".to_owned();
     let service = Service::with(&world.socket("held"), until_closed);
     let mut aegis = world.start();
     let mut busy = world.prometheus(&aegis).connect().unwrap();
     busy.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    service.asked(1);
+    service.wait_for_requests(1);
     aegis.signal(Signal::TERM);
     aegis.logged(&["draining"]);
     assert_eq!(health(&world, &[]).status.code(), Some(0));
-    let said = health(&world, &["--ready"]).stderr;
+    let stderr = health(&world, &["--ready"]).stderr;
     assert_eq!(
-        String::from_utf8(said).unwrap(),
-        "aegis: not ready: it is stopping\n"
+        String::from_utf8(stderr).unwrap(),
+        "aegis: not ready: aegis is stopping\n"
     );
-    let reload = operator::ask(&socket, "POST", "/-/reload", "");
+    let reload = admin_socket::request(&socket, "POST", "/-/reload", "");
     assert_eq!(reload.text(), "not reloaded: aegis is stopping\n");
     drop(busy);
-    assert_eq!(aegis.ended().code(), Some(0));
+    assert_eq!(aegis.wait_for_exit().code(), Some(0));
 }
 
 #[test]
-fn health_needs_to_know_where_to_ask() {
+fn health_needs_an_admin_socket() {
     let world = World::new();
     world.write_config();
     let output = health(&world, &[]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
-        said,
+        stderr,
         "aegis: no admin socket is configured; set admin_socket, or give --admin-socket\n"
     );
 }
 
-/// Starts another aegis that must not come up; if it does, it is ended.
+/// Starts a second aegis, which must fail. If it serves, it is killed.
 fn started(world: &World) -> Output {
     let mut serve = Command::new("timeout");
     serve.arg("20").arg(env!("CARGO_BIN_EXE_aegis"));
@@ -205,23 +253,29 @@ fn started(world: &World) -> Output {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
+fn a_stale_admin_socket_is_replaced_and_a_live_one_is_not() {
     let (world, socket) = world();
     drop(UnixListener::bind(&socket).unwrap());
     let aegis = world.start();
-    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    assert_eq!(
+        admin_socket::request(&socket, "GET", "/-/healthy", "").status,
+        200
+    );
     let mut second = command();
     let second = second
         .args(["serve", "--config"])
         .arg(world.path("aegis.toml"));
     let second = second.output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8(second.stderr).unwrap();
+    let stderr = String::from_utf8(second.stderr).unwrap();
     assert!(
-        said.contains("admin_socket: ") && said.contains("address in use"),
-        "{said}"
+        stderr.contains("admin_socket: ") && stderr.contains("address in use"),
+        "{stderr}"
     );
-    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    assert_eq!(
+        admin_socket::request(&socket, "GET", "/-/healthy", "").status,
+        200
+    );
     drop(aegis);
 
     std::fs::remove_file(&socket).unwrap();
@@ -231,7 +285,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
 }
 
 #[test]
-fn connections_that_say_nothing_end_and_hold_nobody_up_for_ever() {
+fn silent_admin_connections_are_closed_and_block_no_other() {
     let (mut world, socket) = world();
     world.settings.limits = "head_timeout = \"300ms\"".to_owned();
     let _aegis = world.start();
@@ -239,7 +293,10 @@ fn connections_that_say_nothing_end_and_hold_nobody_up_for_ever() {
     let silent: Vec<UnixStream> = (0..40)
         .map(|_| UnixStream::connect(&socket).unwrap())
         .collect();
-    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    assert_eq!(
+        admin_socket::request(&socket, "GET", "/-/healthy", "").status,
+        200
+    );
     for mut stream in silent {
         drop(stream.write_all(b"GET"));
         until_closed(&mut stream);
@@ -247,36 +304,39 @@ fn connections_that_say_nothing_end_and_hold_nobody_up_for_ever() {
 }
 
 #[test]
-fn a_mode_or_a_name_that_cannot_be_is_said() {
+fn an_invalid_admin_mode_or_path_is_reported() {
     let (mut world, _) = world();
     world.settings.top += "\nadmin_socket_mode = \"rw\"\nadvertise = \"no port\"";
     let mut check = command();
     let check = check.args(["check", "--config"]).arg(world.write_config());
     let output = check.output().unwrap();
     assert_eq!(output.status.code(), Some(78));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("admin_socket_mode: \"rw\" is not a file mode"),
-        "{said}"
+        stderr.contains("admin_socket_mode: \"rw\" is not a file mode"),
+        "{stderr}"
     );
     assert!(
-        said.contains("advertise: \"no port\" is not a name or an address with a port"),
-        "{said}"
+        stderr.contains("advertise: \"no port\" is not a name or an address with a port"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn another_admin_socket_needs_a_restart_and_that_is_said() {
+fn a_changed_admin_socket_is_reported_as_needing_a_restart() {
     let (mut world, socket) = world();
     let aegis = world.start();
     world.settings.top = "admin_socket = \"other.sock\"".to_owned();
     world.write_config();
-    aegis.logged(&["change only by a restart"]);
-    assert_eq!(operator::ask(&socket, "GET", "/-/healthy", "").status, 200);
+    aegis.logged(&["need a restart"]);
+    assert_eq!(
+        admin_socket::request(&socket, "GET", "/-/healthy", "").status,
+        200
+    );
 }
 
 #[test]
-fn health_is_neither_held_up_nor_controls_the_terminal_by_what_answers() {
+fn health_survives_a_hostile_admin_socket() {
     let (world, socket) = world();
     world.write_config();
     let listener = UnixListener::bind(&socket).unwrap();
@@ -286,7 +346,7 @@ fn health_is_neither_held_up_nor_controls_the_terminal_by_what_answers() {
         let answer = b"HTTP/1.1 200 OK\r\n\r\nwell\x1b[2J\n";
         stream.write_all(answer).unwrap();
         drop(stream);
-        // For ever, a byte at a time.
+        // An endless answer, one byte at a time.
         let (mut stream, _) = listener.accept().unwrap();
         while stream.write_all(b" ").is_ok() {
             std::thread::park_timeout(Duration::from_millis(20));
@@ -296,7 +356,7 @@ fn health_is_neither_held_up_nor_controls_the_terminal_by_what_answers() {
     assert_eq!(String::from_utf8(answered.stdout).unwrap(), "well[2J\n");
     let held_up = health(&world, &[]);
     assert_eq!(held_up.status.code(), Some(1));
-    let said = String::from_utf8(held_up.stderr).unwrap();
-    assert!(said.contains("does not answer"), "{said}");
+    let stderr = String::from_utf8(held_up.stderr).unwrap();
+    assert!(stderr.contains("does not answer"), "{stderr}");
     answering.join().unwrap();
 }

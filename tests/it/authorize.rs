@@ -1,9 +1,9 @@
-//! Stage 4: the policy, asked for every request.
+//! Stage 4: the policy is applied to every request.
 
 use crate::harness::{World, allow, answer};
 
 #[test]
-fn unknown_and_not_granted_are_the_same_bytes_from_outside_and_two_reasons_in_the_log() {
+fn unknown_and_not_granted_get_identical_bytes_and_different_log_reasons() {
     let mut world = World::new();
     world.settings.allow = allow(r#""127.0.0.1/32""#, r#""*""#, r#""team-a-*""#);
     let payroll = world.service("payroll", answer("salary 1\n"));
@@ -30,21 +30,21 @@ fn unknown_and_not_granted_are_the_same_bytes_from_outside_and_two_reasons_in_th
     assert_eq!(unknown.header("Aegis-Reason"), None);
     assert!(
         aegis
-            .refused("authorize", "not_granted")
+            .logged_refusal("authorize", "not_granted")
             .contains("service=payroll")
     );
     assert!(
         aegis
-            .refused("authorize", "unknown_service")
+            .logged_refusal("authorize", "unknown_service")
             .contains("service=team-a-absent")
     );
-    // The connection stays good, and what is granted is served on it.
+    // The connection stays open, and a granted service is served on it.
     assert_eq!(connection.get("/team-a-web").unwrap().status, 200);
     assert_eq!(payroll.connections(), 0);
 }
 
 #[test]
-fn a_query_does_not_tell_granted_from_not_granted() {
+fn a_query_does_not_reveal_whether_a_service_is_granted() {
     let mut world = World::new();
     world.settings.allow = allow(r#""127.0.0.1/32""#, r#""*""#, r#""node""#);
     let _payroll = world.service("payroll", answer("salary 1\n"));
@@ -80,7 +80,7 @@ fn one_entry_must_match_in_all_three_columns() {
 }
 
 #[test]
-fn aegis_counts_what_it_does_and_shows_it_to_those_it_grants_that() {
+fn own_metrics_are_shown_to_scrapers_that_are_granted_them() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
@@ -104,7 +104,7 @@ fn aegis_counts_what_it_does_and_shows_it_to_those_it_grants_that() {
             own.text()
         );
     }
-    // A name that no service has is no label.
+    // The name of an unknown service does not become a label.
     assert!(!own.text().contains("absent"));
     aegis.logged(&["scraped", "service=metrics"]);
 

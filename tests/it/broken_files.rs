@@ -1,13 +1,14 @@
-//! Whatever is broken at a reload is named, and the last good state stays until it is mended.
+//! A broken file at a reload is reported, and the last good state stays until it is repaired.
 
 use std::fs;
 
 use rustix::process::Signal;
 
+use crate::harness::aegis::run;
 use crate::harness::{Pki, World};
-use crate::reload::{DAY, RELOADED, stage};
+use crate::reload::{DAY, RELOADED, fixture};
 
-/// Breaks one file, and gives what must be said of it.
+/// A setting, a function that breaks its file, and the expected error.
 type Breakage = (&'static str, fn(&World), &'static str);
 
 const BREAKAGES: &[Breakage] = &[
@@ -73,11 +74,6 @@ const BREAKAGES: &[Breakage] = &[
         "limits.conections: unknown key",
     ),
     (
-        "empty allow",
-        |world| swap(world, "networks = [\"127.0.0.1\"]", "networks = []"),
-        "allow[0].networks: is empty",
-    ),
-    (
         "table twice",
         |world| add(world, "[log]\n", "[tls]\n"),
         "is not TOML: duplicate key",
@@ -138,53 +134,70 @@ fn expired_ca() -> String {
 }
 
 #[test]
-fn whatever_is_broken_is_named_and_the_last_good_state_stays_until_it_is_mended() {
-    let mut stage = stage();
-    stage.world.settings.rest = "[log]\n".to_owned();
+fn a_broken_reload_is_reported_and_the_old_config_stays() {
+    let mut fixture = fixture();
+    fixture.world.settings.rest = "[log]\n".to_owned();
     let files = ["server.pem", "server.key", "ca.pem"];
-    let good = files.map(|file| fs::read(stage.world.path(file)).unwrap());
+    let good = files.map(|file| fs::read(fixture.world.path(file)).unwrap());
     for (what, break_it, expected) in BREAKAGES {
-        stage.reload();
-        let said = ["ERROR", "not reloaded", expected];
-        let before = stage.aegis.times(&said);
-        break_it(&stage.world);
-        stage.aegis.signal(Signal::HUP);
-        let line = stage.aegis.logged_times(before + 1, &said);
+        fixture.reload();
+        let texts = ["ERROR", "not reloaded", expected];
+        let before = fixture.aegis.count_logged(&texts);
+        break_it(&fixture.world);
+        fixture.aegis.signal(Signal::HUP);
+        let line = fixture.aegis.logged_times(before + 1, &texts);
         assert!(
-            line.contains("the configuration before stays in force"),
+            line.contains("the previous configuration stays in force"),
             "{what}: {line}"
         );
         if *what == "no configuration" {
-            let others = stage.aegis.times(&["ERROR", "is not set"]);
+            let others = fixture.aegis.count_logged(&["ERROR", "is not set"]);
             assert_eq!(others, 0, "one cause, one line");
         }
-        let own = stage.prometheus.get("/metrics").unwrap().text();
+        let own = fixture.prometheus.get("/metrics").unwrap().text();
         assert!(
             own.contains("aegis_config_last_reload_successful 0\n"),
             "{what}: {own}"
         );
-        assert_eq!(stage.prometheus.get("/node").unwrap().status, 200, "{what}");
-        let fresh = stage.world.prometheus(&stage.aegis);
+        assert_eq!(
+            fixture.prometheus.get("/node").unwrap().status,
+            200,
+            "{what}"
+        );
+        let fresh = fixture.world.prometheus(&fixture.aegis);
         assert_eq!(fresh.get("/node").status, 200, "{what}");
 
-        let before = stage.aegis.times(RELOADED);
+        let before = fixture.aegis.count_logged(RELOADED);
         for (file, bytes) in files.iter().zip(&good) {
-            let path = stage.world.path(file);
+            let path = fixture.world.path(file);
             drop(fs::remove_file(&path));
             drop(fs::remove_dir(&path));
             fs::write(path, bytes).unwrap();
         }
         drop(fs::rename(
-            stage.world.path("gone"),
-            stage.world.path("services"),
+            fixture.world.path("gone"),
+            fixture.world.path("services"),
         ));
-        stage.world.write_config();
-        // It is tried again without being told.
-        stage.aegis.logged_times(before + 1, RELOADED);
-        let own = stage.prometheus.get("/metrics").unwrap().text();
+        fixture.world.write_config();
+        // aegis retries without a signal.
+        fixture.aegis.logged_times(before + 1, RELOADED);
+        let own = fixture.prometheus.get("/metrics").unwrap().text();
         assert!(
             own.contains("aegis_config_last_reload_successful 1\n"),
             "{what}: {own}"
         );
     }
+}
+
+#[test]
+fn a_log_file_as_configuration_gives_a_few_short_errors() {
+    let world = World::new();
+    let line = "2026-11-29T00:02:14Z INFO scraped peer=192.0.2.1 port=1 service=\"node\"\n";
+    let path = world.path("aegis.toml");
+    fs::write(&path, line.repeat(30_000)).unwrap();
+    let output = run(&["check", "--config", path.to_str().unwrap()]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr.contains("is it the right file?"), "{stderr}");
+    assert!(stderr.lines().count() < 60, "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! `aegis check`: what will hurt later, and reports for machines.
+//! `aegis check`: warnings of later problems, and JSON reports.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -23,13 +23,13 @@ fn check(world: &World, more: &[&str]) -> Output {
 #[track_caller]
 fn warns(world: &World, expected: &str) {
     let output = check(world, &[]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(
-        said.contains(&format!("warning: {expected}")),
-        "no {expected:?} in\n{said}"
+        stdout.contains(&format!("warning: {expected}")),
+        "no {expected:?} in\n{stdout}"
     );
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    // What check says, serve says too.
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    // `serve` reports the same as `check`.
     let aegis = world.start();
     aegis.logged(&["WARN", expected]);
 }
@@ -42,7 +42,7 @@ fn server(pki: &Pki, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Cert
 }
 
 #[test]
-fn what_runs_out_within_30_days_or_the_last_third_of_its_life_is_said() {
+fn check_warns_of_certificates_that_expire_soon() {
     let day = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
     let lives = |since: Duration, until: Duration| {
@@ -56,11 +56,11 @@ fn what_runs_out_within_30_days_or_the_last_third_of_its_life_is_said() {
     };
     warns(
         &lives(300 * day, 29 * day),
-        "the server certificate (CN=leaf) runs out at ",
+        "the server certificate (CN=leaf) expires at ",
     );
     warns(
         &lives(20 * day, 8 * day),
-        "the server certificate (CN=leaf) runs out at ",
+        "the server certificate (CN=leaf) expires at ",
     );
     for (since, until) in [(300 * day, 31 * day), (10 * day, 18 * day)] {
         let output = check(&lives(since, until), &["--strict"]);
@@ -74,18 +74,18 @@ fn what_runs_out_within_30_days_or_the_last_third_of_its_life_is_said() {
 }
 
 #[test]
-fn a_crl_near_its_end_is_said() {
+fn check_warns_of_a_crl_that_expires_soon() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let crl = world
         .pki
         .crl_revoking(&world.pki.client(), Duration::from_secs(12 * 3600));
     std::fs::write(world.path("crl.pem"), crl).unwrap();
-    warns(&world, "the CRL of CN=aegis test CA runs out at ");
+    warns(&world, "the CRL of CN=aegis test CA expires at ");
 }
 
 #[test]
-fn certificates_that_are_no_chain_are_said() {
+fn check_warns_of_a_broken_server_chain() {
     let world = World::new();
     let server = world
         .pki
@@ -97,7 +97,7 @@ fn certificates_that_are_no_chain_are_said() {
 }
 
 #[test]
-fn a_server_certificate_that_no_scraper_can_check_is_said() {
+fn check_warns_of_a_server_certificate_that_scrapers_cannot_verify() {
     let world = World::new();
     let certificate = server(&world.pki, |params| {
         params.subject_alt_names = vec![ip("192.0.2.1")]
@@ -110,7 +110,7 @@ fn a_server_certificate_that_no_scraper_can_check_is_said() {
 }
 
 #[test]
-fn a_server_certificate_that_is_not_for_servers_is_said() {
+fn check_warns_of_a_server_certificate_without_server_auth() {
     let world = World::new();
     let certificate = server(&world.pki, |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -125,10 +125,10 @@ fn a_server_certificate_that_is_not_for_servers_is_said() {
 }
 
 #[test]
-fn what_every_user_of_the_host_could_misuse_is_said() {
+fn check_warns_of_files_that_every_user_can_misuse() {
     let mut world = World::new();
     world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0606\"".to_owned();
-    warns(&world, "admin_socket_mode: 0606 is for every user");
+    warns(&world, "admin_socket_mode: 0606 lets every user");
     world.settings.top = "admin_socket = \"admin.sock\"\nadmin_socket_mode = \"0660\"".to_owned();
     let config = world.write_config();
     assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
@@ -141,7 +141,7 @@ fn what_every_user_of_the_host_could_misuse_is_said() {
 }
 
 #[test]
-fn what_has_a_service_s_name_and_is_no_service_is_said() {
+fn check_warns_of_files_that_look_like_services() {
     let mut world = World::new();
     world.settings.rest = format!(
         "[services.away]\nsocket = {:?}\n[services.gone]\n[services.foreign]\nowner = 4294967\n",
@@ -149,6 +149,7 @@ fn what_has_a_service_s_name_and_is_no_service_is_said() {
     );
     let _away = Service::answering(&world.path("away.socket"), Vec::new());
     let _services = ["node", "foreign", "linked"].map(|name| world.service(name, answer("up 1\n")));
+    world.disown("foreign");
     std::fs::hard_link(world.socket("linked"), world.socket("second")).unwrap();
     symlink("node.sock", world.socket("link")).unwrap();
     std::fs::write(world.socket("file"), "").unwrap();
@@ -156,7 +157,7 @@ fn what_has_a_service_s_name_and_is_no_service_is_said() {
     for (name, reason) in [
         (
             "file",
-            "not_a_socket: what has the socket's name is not a socket",
+            "not_a_socket: the file with the socket's name is not a socket",
         ),
         ("folder", "not_a_socket: "),
         ("foreign", "owner: "),
@@ -168,20 +169,26 @@ fn what_has_a_service_s_name_and_is_no_service_is_said() {
         let start = format!("{name}: {socket}, unusable, stage=upstream reason={reason}");
         warns(&world, &start);
     }
-    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
-    assert_eq!(said.matches("warning: ").count(), 6, "{said}");
-    // As before: those elsewhere and those that are not there are not counted.
-    assert!(said.contains("and 7 sockets in "), "{said}");
+    let gone = world.socket("gone").display().to_string();
+    let stdout = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    let gone = format!("warning: services.gone: {gone} does not exist; start the service");
+    assert!(stdout.contains(&gone), "{stdout}");
+    assert_eq!(stdout.matches("warning: ").count(), 7, "{stdout}");
+    // Sockets in other directories and missing ones are not counted.
+    assert!(stdout.contains("and 7 sockets in "), "{stdout}");
     for number in 0..20 {
         std::fs::write(world.socket(&format!("x{number}")), "").unwrap();
     }
-    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
-    assert_eq!(said.matches(", unusable, ").count(), 10, "{said}");
-    assert!(said.contains("warning: 16 more are unusable"), "{said}");
+    let stdout = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(stdout.matches(", unusable, ").count(), 10, "{stdout}");
+    assert!(
+        stdout.contains("warning: 16 more sockets in the directory are unusable"),
+        "{stdout}"
+    );
 }
 
 #[test]
-fn limits_that_others_make_vain_are_said() {
+fn check_warns_of_limits_that_have_no_effect() {
     let mut world = World::new();
     world.settings.limits =
         "connections = 8\nconnections_per_address = 8\nscrape_timeout = \"5m\"".to_owned();
@@ -189,16 +196,16 @@ fn limits_that_others_make_vain_are_said() {
     world.settings.limits = "connections = 8\nconnections_per_address = 9".to_owned();
     warns(
         &world,
-        "limits.connections_per_address: 9 is above connections (8)",
+        "limits.connections_per_address: 9 exceeds connections (8)",
     );
     world.settings.limits = "scrape_timeout = \"10m\"\nscrape_timeout_max = \"1s\"".to_owned();
     warns(
         &world,
-        "limits.scrape_timeout: 600s is above scrape_timeout_max (1s)",
+        "limits.scrape_timeout: 600s exceeds scrape_timeout_max (1s)",
     );
 }
 
-/// What `aegis check` and `aegis serve` say, both with exit code 78.
+/// Asserts an error of both `aegis check` and `aegis serve`, with exit code 78.
 #[track_caller]
 fn both_refuse(world: &World, expected: &str) {
     let config = world.write_config();
@@ -206,40 +213,43 @@ fn both_refuse(world: &World, expected: &str) {
         let mut command = command();
         let output = command.args([ask, "--config"]).arg(&config).output();
         let output = output.unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(78), "{ask}: {said}");
-        assert!(said.contains(expected), "{ask}: no {expected:?} in\n{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{ask}: {stderr}");
+        assert!(
+            stderr.contains(expected),
+            "{ask}: no {expected:?} in\n{stderr}"
+        );
     }
 }
 
 #[test]
-fn an_admin_socket_that_cannot_be_is_a_fault_of_the_configuration() {
+fn an_impossible_admin_socket_is_a_configuration_error() {
     let mut world = World::new();
     std::fs::write(world.path("file"), "somebody's").unwrap();
     let long = "l".repeat(108);
     for (socket, expected) in [
-        ("absent/a.sock", "absent is no directory; create it"),
-        ("file/a.sock", "file is no directory; create it"),
-        ("file", "file is there, and is no socket; remove it"),
-        ("services", "services is there, and is no socket; remove it"),
-        (&long, "is too long for a socket; at most "),
+        ("absent/a.sock", "absent is not a directory; create it"),
+        ("file/a.sock", "file is not a directory; create it"),
+        ("file", "file exists and is not a socket; remove it"),
+        ("services", "services exists and is not a socket; remove it"),
+        (&long, "is too long for a socket; the maximum is "),
     ] {
         world.settings.top = format!("admin_socket = {socket:?}");
         both_refuse(&world, expected);
     }
     assert_eq!(std::fs::read(world.path("file")).unwrap(), b"somebody's");
-    // Below /run the unit may make it; that is a warning.
+    // The unit may create a directory below /run, so its absence is only a warning.
     world.settings.top = "admin_socket = \"/run/aegis-absent/a.sock\"".to_owned();
     let output = check(&world, &[]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
     let warning =
-        "warning: admin_socket: /run/aegis-absent is not there now; its unit must make it";
-    assert!(said.contains(warning), "{said}");
+        "warning: admin_socket: /run/aegis-absent does not exist yet; the unit must create it";
+    assert!(stdout.contains(warning), "{stdout}");
 }
 
 #[test]
-fn an_address_that_is_listed_twice_is_a_fault_of_the_configuration() {
+fn a_duplicate_listen_address_is_a_configuration_error() {
     let mut world = World::new();
     let twice = |entry: &str| format!("[{entry:?}, \"127.0.0.1:0\", {entry:?}, \"127.0.0.1:0\"]");
     for entry in ["127.0.0.1:31337", "systemd", "systemd:a"] {
@@ -249,7 +259,7 @@ fn an_address_that_is_listed_twice_is_a_fault_of_the_configuration() {
 }
 
 #[test]
-fn entries_that_can_match_nothing_are_said() {
+fn check_warns_of_entries_that_can_match_nothing() {
     let mut world = World::new();
     world.settings.allow = allow(r#""fd00::/8""#, r#""*""#, r#""*""#)
         + &allow(r#""127.0.0.1""#, r#""*""#, r#""absent", "node", "metrics""#);
@@ -257,28 +267,28 @@ fn entries_that_can_match_nothing_are_said() {
     let config = world.write_config().display().to_string();
     warns(
         &world,
-        &format!("{config}:9: allow[0].networks: no address of that family is listened on"),
+        &format!("{config}:9: allow[0].networks: aegis listens on no address of that family"),
     );
     warns(
         &world,
         &format!("{config}:13: allow[1].services: absent has no socket now"),
     );
-    let said = String::from_utf8(check(&world, &[]).stdout).unwrap();
-    assert_eq!(said.matches("warning: ").count(), 2, "{said}");
+    let stdout = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    assert_eq!(stdout.matches("warning: ").count(), 2, "{stdout}");
 }
 
 #[test]
-fn warnings_are_no_failure_unless_strict() {
+fn warnings_fail_check_only_with_strict() {
     let mut world = World::new();
     assert_eq!(check(&world, &["--strict"]).status.code(), Some(0));
     world.settings.allow = allow(r#""0.0.0.0/0""#, r#""*""#, r#""*""#);
     assert_eq!(check(&world, &[]).status.code(), Some(0));
     let strict = check(&world, &["--strict"]);
     assert_eq!(strict.status.code(), Some(78));
-    let said = String::from_utf8(strict.stdout).unwrap();
+    let stdout = String::from_utf8(strict.stdout).unwrap();
     assert!(
-        said.contains("\nnot ok: ") && !said.contains("\nok: "),
-        "{said}"
+        stdout.contains("\nnot ok: ") && !stdout.contains("\nok: "),
+        "{stdout}"
     );
     let report = check(&world, &["--strict", "--format", "json"]).stdout;
     let report: Value = serde_json::from_slice(&report).unwrap();
@@ -286,7 +296,7 @@ fn warnings_are_no_failure_unless_strict() {
 }
 
 #[test]
-fn a_report_for_machines_is_one_json_object() {
+fn the_json_report_of_check_is_one_object() {
     let mut world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let report = |world: &World| {

@@ -1,5 +1,5 @@
-//! The command line as a whole: what is generated from its definition, and what its predecessor
-//! was called with.
+//! The whole command line: the texts generated from its definition, and the flags of the
+//! predecessor.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use aegis::refusal::Refusal;
 
 use crate::harness::aegis::run;
 
-fn said(arguments: &[&str]) -> String {
+fn stdout_of(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     assert!(output.stderr.is_empty(), "{arguments:?}");
@@ -16,7 +16,7 @@ fn said(arguments: &[&str]) -> String {
 
 /// The commands that `aegis --help` lists.
 fn commands() -> Vec<String> {
-    let help = said(&["--help"]);
+    let help = stdout_of(&["--help"]);
     let (_, list) = help.split_once("Commands:\n").unwrap();
     let lines = list.lines().take_while(|line| !line.is_empty());
     let names = lines.filter_map(|line| line.split_whitespace().next());
@@ -32,7 +32,7 @@ fn commands() -> Vec<String> {
 fn flags() -> BTreeSet<String> {
     let help: String = commands()
         .iter()
-        .map(|command| said(&[command, "--help"]))
+        .map(|command| stdout_of(&[command, "--help"]))
         .collect();
     let words = help.split(|c: char| c.is_whitespace() || "[],;".contains(c));
     let flags: BTreeSet<String> = words
@@ -46,7 +46,7 @@ fn flags() -> BTreeSet<String> {
 #[test]
 fn each_shell_completes_every_command_and_flag() {
     for shell in ["bash", "elvish", "fish", "zsh"] {
-        let script = said(&["completions", shell]);
+        let script = stdout_of(&["completions", shell]);
         for command in commands() {
             assert!(script.contains(&command), "{shell}: {command}");
         }
@@ -63,17 +63,17 @@ fn each_shell_completes_every_command_and_flag() {
 }
 
 #[test]
-fn an_unknown_shell_is_named_with_those_that_are_known() {
+fn an_unknown_shell_is_reported_with_the_known_ones() {
     let output = run(&["completions", "tcsh"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("tcsh"), "{said}");
-    assert!(said.contains("bash, elvish, fish, zsh"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("tcsh"), "{stderr}");
+    assert!(stderr.contains("bash, elvish, fish, zsh"), "{stderr}");
 }
 
-/// The manual page without what roff adds: escaped dashes, dots and fonts.
+/// The manual page without roff's markup: escaped dashes, dots and fonts.
 fn manual() -> String {
-    let page = said(&["man"]);
+    let page = stdout_of(&["man"]);
     page.replace(r"\-", "-")
         .replace(r"\&", "")
         .replace(r"\fB", "")
@@ -85,7 +85,7 @@ fn manual() -> String {
 }
 
 #[test]
-fn the_manual_page_has_what_its_readers_look_for() {
+fn the_manual_page_has_the_usual_sections() {
     let page = manual();
     assert!(page.starts_with(".ie") || page.starts_with(".TH"), "{page}");
     for section in [
@@ -124,11 +124,11 @@ fn the_manual_page_shows_each_flag_once_and_its_variable() {
             let rest = line.strip_prefix(&flag);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         });
-        // Two commands have a report of their own form.
-        let times = if flag == "--format" { 2 } else { 1 };
+        // Each command with this flag has its own values.
+        let times = if flag == "--format" { 5 } else { 1 };
         assert_eq!(shown.count(), times, "{flag}");
     }
-    let help = said(&["serve", "--help"]);
+    let help = stdout_of(&["serve", "--help"]);
     let words = help.split(|c: char| c.is_whitespace() || "[]=".contains(c));
     let variables: Vec<&str> = words.filter(|word| word.starts_with("AEGIS_")).collect();
     assert_eq!(variables.len(), 12, "{variables:?}");
@@ -141,7 +141,7 @@ fn the_manual_page_shows_each_flag_once_and_its_variable() {
 }
 
 #[test]
-fn the_manual_page_says_every_refusal_and_the_whole_configuration() {
+fn the_manual_page_has_every_refusal_and_the_whole_configuration() {
     let page = manual();
     for refusal in Refusal::ALL {
         let (stage, reason) = (refusal.stage().name(), refusal.reason());
@@ -158,7 +158,7 @@ fn the_manual_page_says_every_refusal_and_the_whole_configuration() {
 }
 
 #[test]
-fn a_command_line_of_the_go_program_is_told_what_has_replaced_it() {
+fn a_legacy_command_line_is_answered_with_its_replacement() {
     for arguments in [
         ["-hostport", "[::1]:31337"].as_slice(),
         &["-hostport=[::1]:31337"],
@@ -176,22 +176,22 @@ fn a_command_line_of_the_go_program_is_told_what_has_replaced_it() {
         &["check", "-sockdir", "/srv/within/run"],
     ] {
         let output = run(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
         for part in [
             "-hostport ADDR is now --listen ADDR",
             "-sockdir DIR is --socket-dir DIR",
         ] {
-            assert!(said.contains(part), "{arguments:?}: {said}");
+            assert!(stderr.contains(part), "{arguments:?}: {stderr}");
         }
     }
 }
 
 #[test]
-fn the_flags_of_the_go_program_are_known_to_serve_by_two_dashes() {
+fn serve_accepts_legacy_flags_with_two_dashes() {
     let arguments = ["check", "--hostport", "nowhere", "--sockdir", "/nowhere"];
-    let said = String::from_utf8(run(&arguments).stderr).unwrap();
-    assert!(said.contains("nowhere"), "{said}");
-    assert!(!said.contains("is now --listen"), "{said}");
+    let stderr = String::from_utf8(run(&arguments).stderr).unwrap();
+    assert!(stderr.contains("nowhere"), "{stderr}");
+    assert!(!stderr.contains("is now --listen"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! The configuration: every fault at once, each with its place and its remedy.
+//! The configuration: its sources, its defaults and its errors.
 
 use std::process::Output;
 
@@ -19,33 +19,33 @@ pub fn stderr(output: &Output) -> String {
 #[track_caller]
 pub fn complains(world: &World, expected: &[&str]) {
     let output = check(world, &[]);
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(78), "{said}");
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
     for text in expected {
-        assert!(said.contains(text), "no {text:?} in\n{said}");
+        assert!(stderr.contains(text), "no {text:?} in\n{stderr}");
     }
 }
 
 #[test]
-fn a_good_configuration_is_ok_and_says_what_it_would_do() {
+fn check_accepts_a_good_configuration_and_summarizes_it() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let output = check(&world, &[]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert!(
-        said.starts_with("ok: would listen on 127.0.0.1:0, with 1 allow entries and 1 sockets in "),
-        "{said}"
+        stdout.starts_with("ok: would listen on 127.0.0.1:0, with 1 allow entry and 1 socket in "),
+        "{stdout}"
     );
 }
 
 #[test]
-fn what_closes_the_door_by_default_is_an_error_and_never_everyone() {
+fn empty_lists_are_errors_and_never_allow_everyone() {
     let mut world = World::new();
     world.settings.allow = String::new();
     complains(
         &world,
-        &["there is no [[allow]] entry, so that nobody could scrape"],
+        &["there is no [[allow]] entry, so no client could scrape"],
     );
     world.settings.allow =
         "[[allow]]\nnetworks = []\nidentities = [\"*\"]\nservices = [\"*\"]".to_owned();
@@ -55,14 +55,14 @@ fn what_closes_the_door_by_default_is_an_error_and_never_everyone() {
 }
 
 #[test]
-fn broken_toml_is_said_with_its_line() {
+fn a_toml_error_is_reported_with_its_line() {
     let mut world = World::new();
     world.settings.rest = "[log\nlevel = \"info\"".to_owned();
     complains(&world, &["is not TOML"]);
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named() {
+fn unusable_files_are_reported() {
     let world = World::new();
     let broken = |name: &str, text: &str, expected: &[&str]| {
         let path = world.path(name);
@@ -104,7 +104,7 @@ fn files_that_cannot_be_used_are_named() {
     broken(
         "ca.pem",
         &leaf,
-        &["holds a certificate (CN=leaf) that is no CA; it needs basicConstraints"],
+        &["holds a certificate (CN=leaf) that is not a CA; it needs basicConstraints"],
     );
     let mut missing = World::new();
     missing.settings.tls = r#"client_crl_files = ["absent.pem", "services"]"#.to_owned();
@@ -116,11 +116,11 @@ fn files_that_cannot_be_used_are_named() {
         ],
     );
     std::fs::write(missing.path("absent.pem"), "junk").unwrap();
-    complains(&missing, &["absent.pem holds no CRL that can be read"]);
+    complains(&missing, &["absent.pem holds no CRL (PEM or DER)"]);
 }
 
 #[test]
-fn crls_that_could_let_a_revoked_scraper_in_are_errors() {
+fn crls_that_could_admit_a_revoked_scraper_are_errors() {
     let mut world = World::new();
     let day = std::time::Duration::from_secs(24 * 3600);
     let mut write = |files: &str, text: String| {
@@ -134,33 +134,68 @@ fn crls_that_could_let_a_revoked_scraper_in_are_errors() {
         pki.crl_revoking(&pki.client(), day),
     );
     let broken = newer.replace("-----END", "!!!\n-----END");
-    let (output, said) = write(r#""crl.pem""#, format!("{older}{broken}"));
+    let (output, message) = write(r#""crl.pem""#, format!("{older}{broken}"));
     assert_eq!(output.status.code(), Some(78));
-    assert!(said.contains("crl.pem is broken PEM"), "{said}");
-    // With text around it, as openssl writes it, it is still one.
-    let (output, said) = write(
+    assert!(message.contains("crl.pem: line "), "{message}");
+    // A CRL with text around it, as openssl writes it, is accepted.
+    let (output, message) = write(
         r#""crl.pem""#,
         format!("Certificate Revocation List:\n{newer}"),
     );
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{message}");
     let late = pki.crl_revoking(&pki.client(), std::time::Duration::from_secs(60));
     let (output, _) = write(r#""crl.pem""#, late);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let message = String::from_utf8(output.stdout).unwrap();
     assert!(
-        said.contains("warning: the CRL of CN=aegis test CA ran out at "),
-        "{said}"
+        message.contains("warning: the CRL of CN=aegis test CA expired at "),
+        "{message}"
     );
 }
 
 #[test]
-fn the_uid_that_stands_for_every_unmapped_user_can_own_nothing() {
+fn uid_65534_is_refused_as_an_owner() {
     let mut world = World::new();
     world.settings.rest = "[services.node]\nowner = 65534\n".to_owned();
     complains(
         &world,
+        &["services.node.owner: \"65534\" is uid 65534, which stands for every unmapped user"],
+    );
+}
+
+#[test]
+fn content_type_must_be_a_type_of_metrics() {
+    let mut world = World::new();
+    world.settings.rest = "[services.node]\ncontent_type = \"text/html\"\n".to_owned();
+    complains(
+        &world,
         &[
-            "services.node.owner: \"65534\" is uid 65534, which stands for every user that is not mapped",
+            "services.node.content_type: \"text/html\" is not a media type of metrics; write \"text/plain; version=0.0.4\"",
         ],
+    );
+}
+
+#[test]
+fn host_and_params_of_a_service_are_checked() {
+    let mut world = World::new();
+    world.settings.rest = "[services.a]\nhost = \"http://a\"\n[services.b]\npath = \"/status?full=yes\"\nparams = [\"full\"]\n[services.c]\npath = \"/status?\"\nclose_delimited = \"no\"\n".to_owned();
+    complains(
+        &world,
+        &[
+            "services.a.host: \"http://a\" is not a host; write a name or an address",
+            "services.b.params: \"full\" is already in the query of path; remove it",
+            "services.c.path: \"/status?\" is not a path; write it as /metrics or /status?format=prometheus",
+            "services.c.close_delimited: must be true or false, but is a string",
+        ],
+    );
+}
+
+#[test]
+fn an_admin_socket_in_the_socket_directory_is_an_error() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"services/admin.sock\"".to_owned();
+    complains(
+        &world,
+        &["is in socket_dir, where scrapers reach sockets as services"],
     );
 }
 
@@ -184,7 +219,7 @@ fn an_expired_server_certificate_or_ca_is_an_error() {
 }
 
 #[test]
-fn a_fifo_in_place_of_a_file_does_not_block() {
+fn a_fifo_in_place_of_a_file_does_not_block_check() {
     let world = World::new();
     std::fs::remove_file(world.path("ca.pem")).unwrap();
     let made = std::process::Command::new("mkfifo")
@@ -195,7 +230,7 @@ fn a_fifo_in_place_of_a_file_does_not_block() {
 }
 
 #[test]
-fn a_socket_directory_that_is_not_there_is_an_error() {
+fn a_missing_socket_directory_is_an_error() {
     let world = World::new();
     std::fs::remove_dir(world.path("services")).unwrap();
     complains(
@@ -209,7 +244,7 @@ fn a_socket_directory_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn serve_does_not_start_on_a_fault_and_says_the_same_as_check() {
+fn serve_refuses_an_invalid_configuration_with_the_errors_of_check() {
     let mut world = World::new();
     world.settings.limits = "connections = -1".to_owned();
     let config = world.write_config();
@@ -219,31 +254,31 @@ fn serve_does_not_start_on_a_fault_and_says_the_same_as_check() {
 }
 
 #[test]
-fn flags_go_over_the_environment_and_the_environment_over_the_file() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let mut world = World::new();
     world.settings.rest = "[log]\nlevel = \"file\"\n".to_owned();
     let config = world.write_config();
-    let said = |environment: Option<&str>, flag: Option<&str>| {
+    let check_stderr = |environment: Option<&str>, flag: Option<&str>| {
         let mut command = command();
         command.args(["check", "--config"]).arg(&config);
         command.envs(environment.map(|value| ("AEGIS_LOG_LEVEL", value)));
         command.args(flag.map(|value| format!("--log-level={value}")));
         stderr(&command.output().unwrap())
     };
-    assert!(said(None, None).contains("\"file\" is not one of"));
+    assert!(check_stderr(None, None).contains("\"file\" is not one of"));
     assert!(
-        said(Some("environment"), None)
+        check_stderr(Some("environment"), None)
             .contains("aegis: AEGIS_LOG_LEVEL: log.level: \"environment\" is not one of")
     );
     assert!(
-        said(Some("environment"), Some("flag"))
+        check_stderr(Some("environment"), Some("flag"))
             .contains("--log-level: log.level: \"flag\" is not one of")
     );
-    assert_eq!(said(Some("environment"), Some("info")), "");
+    assert_eq!(check_stderr(Some("environment"), Some("info")), "");
 }
 
 #[test]
-fn everything_can_be_given_by_flags_with_the_names_of_before_too() {
+fn flags_alone_can_configure_aegis_also_by_their_old_names() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let mut command = command();
@@ -268,7 +303,7 @@ fn everything_can_be_given_by_flags_with_the_names_of_before_too() {
 }
 
 #[test]
-fn entries_by_flags_take_the_place_of_the_file_s_and_need_both_columns() {
+fn allow_flags_replace_the_entries_of_the_file_and_need_both_columns() {
     let world = World::new();
     let only_networks = check(&world, &["--allow-network", "192.0.2.0/24"]);
     assert_eq!(only_networks.status.code(), Some(78));
@@ -281,16 +316,16 @@ fn entries_by_flags_take_the_place_of_the_file_s_and_need_both_columns() {
         &world,
         &["--allow-network", "192.0.2.0/24", "--allow-identity", "*"],
     );
-    let said = String::from_utf8(both.stdout).unwrap();
+    let stdout = String::from_utf8(both.stdout).unwrap();
     assert!(
-        said.contains("warning: --allow-network and --allow-identity take the place of"),
-        "{said}"
+        stdout.contains("warning: --allow-network and --allow-identity replace"),
+        "{stdout}"
     );
-    assert!(said.contains("with 1 allow entries"), "{said}");
+    assert!(stdout.contains("with 1 allow entry"), "{stdout}");
 }
 
 #[test]
-fn what_is_allowed_but_dangerous_is_a_warning() {
+fn dangerous_settings_are_warnings() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::new();
     world.settings.allow = crate::harness::allow(r#""0.0.0.0/0""#, r#""*""#, r#""*""#);
@@ -304,15 +339,15 @@ fn what_is_allowed_but_dangerous_is_a_warning() {
     world.settings.rest = "[services.x]\nsocket = \"open/of-another/x.sock\"\n".to_owned();
     let output = check(&world, &[]);
     assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     for warning in [
         "0.0.0.0/0 admits every address",
-        "server.key: every user of this host can use",
-        "metrics.sock: the name is that of",
-        "services: every user of this host can put a socket here",
-        "services.x.socket: another user can have",
+        "server.key: every user of this host can read",
+        "metrics.sock: the name is reserved",
+        "services: every user of this host can create a socket here",
+        "services.x.socket: another user can replace",
     ] {
-        assert!(said.contains(warning), "no {warning:?} in\n{said}");
+        assert!(stdout.contains(warning), "no {warning:?} in\n{stdout}");
     }
 }
 

@@ -1,16 +1,16 @@
-//! `/-/sd`: what a scraper is told that it may scrape, and nothing else.
+//! `/-/sd` lists the services that a scraper may scrape, and nothing else.
 
 use serde_json::{Value, json};
 
 use crate::harness::aegis::{command, run};
-use crate::harness::{Aegis, Connection, World, allow, answer, metric, operator};
+use crate::harness::{Aegis, Connection, World, admin_socket, allow, answer, metric};
 
-/// The groups that the scraper of the policy is told.
+/// The target groups that `/-/sd` returns to the scraper of the policy.
 fn discovered(world: &World, aegis: &Aegis) -> Vec<Value> {
-    let told = world.prometheus(aegis).get("/-/sd");
-    assert_eq!(told.status, 200);
-    assert_eq!(told.header("Content-Type"), Some("application/json"));
-    serde_json::from_slice(&told.body).unwrap()
+    let response = world.prometheus(aegis).get("/-/sd");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("Content-Type"), Some("application/json"));
+    serde_json::from_slice(&response.body).unwrap()
 }
 
 fn names(groups: &[Value]) -> Vec<&str> {
@@ -21,7 +21,7 @@ fn names(groups: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn a_service_is_discovered_by_its_socket_and_stays_when_it_vanishes() {
+fn a_discovered_service_stays_listed_after_its_socket_vanishes() {
     let world = World::new();
     let aegis = world.start();
     assert_eq!(world.prometheus(&aegis).get("/-/sd").text(), "[]\n");
@@ -49,7 +49,7 @@ fn a_service_is_discovered_by_its_socket_and_stays_when_it_vanishes() {
 }
 
 #[test]
-fn a_scraper_learns_only_of_what_it_may_scrape() {
+fn discovery_lists_only_granted_services() {
     let mut world = World::new();
     let name = format!(r#""dns:{}""#, crate::harness::PROMETHEUS);
     world.settings.allow = allow(r#""127.0.0.1""#, &name, r#""team-a-*", "shared""#)
@@ -63,7 +63,7 @@ fn a_scraper_learns_only_of_what_it_may_scrape() {
 }
 
 #[test]
-fn a_configured_service_is_always_listed_with_its_labels_and_the_advertised_name() {
+fn a_configured_service_is_always_listed_with_labels_and_advertised_name() {
     let mut world = World::new();
     world.settings.top = "advertise = \"host.example.org:443\"".to_owned();
     world.settings.rest =
@@ -84,7 +84,7 @@ fn a_configured_service_is_always_listed_with_its_labels_and_the_advertised_name
 }
 
 #[test]
-fn whatever_has_vanished_makes_room_for_what_is_there() {
+fn vanished_services_are_evicted_for_present_ones() {
     let world = World::new();
     let aegis = world.start();
     let junk: Vec<_> = (0..1000)
@@ -93,44 +93,44 @@ fn whatever_has_vanished_makes_room_for_what_is_there() {
     for file in &junk {
         std::fs::write(file, "").unwrap();
     }
-    let told = || world.prometheus(&aegis).get("/-/sd").text();
-    assert_eq!(told().matches("/junk").count(), 2 * 1000);
+    let discovery = || world.prometheus(&aegis).get("/-/sd").text();
+    assert_eq!(discovery().matches("/junk").count(), 2 * 1000);
     junk.iter()
         .for_each(|file| std::fs::remove_file(file).unwrap());
-    assert_eq!(told().matches("/junk").count(), 2 * 1000);
+    assert_eq!(discovery().matches("/junk").count(), 2 * 1000);
     let _late = world.service("late", answer("up 1\n"));
-    assert!(told().contains("/late"));
-    assert!(!told().contains("/junk"));
+    assert!(discovery().contains("/late"));
+    assert!(!discovery().contains("/junk"));
 }
 
 #[test]
-fn a_request_that_is_not_quite_the_path_is_refused() {
+fn paths_similar_to_discovery_are_refused() {
     let world = World::new();
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     for target in ["/-/sd/", "/-/sd?x=1", "/-/SD", "/-/", "/-/reload"] {
         assert_eq!(scraper.get(target).status, 400, "{target}");
     }
-    let posted = scraper.connect().unwrap().ask("POST", "/-/reload", "");
+    let posted = scraper.connect().unwrap().request("POST", "/-/reload", "");
     assert_eq!(posted.unwrap().status, 405);
 }
 
 #[test]
-fn the_command_line_writes_the_same_targets() {
+fn services_writes_the_same_targets_as_discovery() {
     let mut world = World::new();
     world.settings.top = "advertise = \"[fd00::1]:31337\"".to_owned();
     world.settings.rest = "[services.other]\npath = \"/probe\"\n".to_owned();
     let _node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
-    let written = |format| {
+    let services_output = |format| {
         let mut services = command();
         services.args(["services", "--format", format, "--config"]);
         let output = services.arg(world.path("aegis.toml")).output().unwrap();
         assert!(output.status.success());
         serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap()
     };
-    assert_eq!(written("sd"), discovered(&world, &aegis));
-    let local = written("sd-unix");
+    assert_eq!(services_output("sd"), discovered(&world, &aegis));
+    let local = services_output("sd-unix");
     let expected = json!({
         "targets": ["localhost"],
         "labels": {
@@ -142,7 +142,7 @@ fn the_command_line_writes_the_same_targets() {
         },
     });
     assert_eq!(local[1], expected);
-    // From within its folder, by paths that mean nothing elsewhere.
+    // Relative paths, which are resolved in the folder of the configuration.
     let config = "[services.other]\nsocket = \"of/other.sock\"\n".to_owned();
     std::fs::write(
         world.path("relative.toml"),
@@ -171,22 +171,22 @@ fn the_command_line_writes_the_same_targets() {
 }
 
 #[test]
-fn targets_without_an_address_are_not_written() {
+fn targets_need_an_advertised_address() {
     let mut world = World::new();
     world.settings.listen = r#"["0.0.0.0:31337"]"#.to_owned();
     let mut services = command();
     services.args(["services", "--format", "sd", "--config"]);
     let output = services.arg(world.write_config()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("set advertise in the configuration"),
-        "{said}"
+        stderr.contains("set advertise in the configuration"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn the_operator_can_have_a_vanished_service_forgotten() {
+fn forget_removes_a_vanished_service() {
     let mut world = World::new();
     world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
     world.settings.rest = "[services.planned]\n".to_owned();
@@ -197,7 +197,7 @@ fn the_operator_can_have_a_vanished_service_forgotten() {
     drop(gone);
     let forget = |name: &str| {
         let target = format!("/-/forget/{name}");
-        operator::ask(&world.path("admin.sock"), "POST", &target, "").status
+        admin_socket::request(&world.path("admin.sock"), "POST", &target, "").status
     };
     assert_eq!(forget("planned"), 409);
     assert_eq!(forget("there"), 409);
@@ -227,7 +227,7 @@ fn the_operator_can_have_a_vanished_service_forgotten() {
 }
 
 #[test]
-fn files_of_other_names_hide_no_service() {
+fn files_without_the_socket_suffix_hide_no_service() {
     let world = World::new();
     let sockets = (0..50).map(|number| world.socket(&format!("service-{number:02}")));
     for socket in sockets {
@@ -243,7 +243,7 @@ fn files_of_other_names_hide_no_service() {
 }
 
 #[test]
-fn more_services_than_are_listed_are_a_warning() {
+fn more_services_than_the_list_limit_are_a_warning() {
     const WARNING: &str = "services holds more than aegis lists: 1000 services, 4000 files named *.sock, 20000 files in all";
     let world = World::new();
     let aegis = world.start();
@@ -256,29 +256,29 @@ fn more_services_than_are_listed_are_a_warning() {
         std::fs::write(world.socket(&format!("service-{number:04}")), "").unwrap();
     }
     assert_eq!((truncated(), truncated()), (Some(1.0), Some(1.0)));
-    assert_eq!(aegis.times(&["WARN", WARNING]), 1);
+    assert_eq!(aegis.count_logged(&["WARN", WARNING]), 1);
     let config = world.write_config();
     let checked = run(&["check", "--config", config.to_str().unwrap()]);
-    let said = String::from_utf8(checked.stdout).unwrap();
-    assert!(said.contains(WARNING), "{said}");
+    let stdout = String::from_utf8(checked.stdout).unwrap();
+    assert!(stdout.contains(WARNING), "{stdout}");
     std::fs::remove_file(world.socket("service-0000")).unwrap();
     assert_eq!(truncated(), Some(0.0));
 }
 
 #[test]
-fn many_services_are_discovered_without_holding_anything() {
+fn a_thousand_services_are_discovered_without_open_descriptors() {
     let world = World::new();
     let sockets = (0..1000).map(|number| world.socket(&format!("service-{number:04}")));
-    // The file of a socket stays after its listener is gone. Holding a thousand listeners would
-    // take more descriptors than many testers may have.
+    // The socket file stays after its listener is closed. A thousand open listeners would exceed
+    // the usual limit on descriptors.
     for socket in sockets {
         drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
     }
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     let ask = |connection: &mut Connection| {
-        let told = connection.get("/-/sd").unwrap();
-        let groups: Vec<Value> = serde_json::from_slice(&told.body).unwrap();
+        let response = connection.get("/-/sd").unwrap();
+        let groups: Vec<Value> = serde_json::from_slice(&response.body).unwrap();
         assert_eq!(groups.len(), 1000);
         assert_eq!(connection.get("/metrics").unwrap().status, 200);
         assert_eq!(connection.get("/").unwrap().status, 200);

@@ -1,8 +1,8 @@
-//! What documents, scripts and shipped files say is what aegis does.
+//! Documents, scripts and shipped files agree with aegis.
 
 use std::path::{Path, PathBuf};
 
-use aegis::config::{Config, Limits, Overrides};
+use aegis::config::{Config, Limits, Overrides, Owner};
 use aegis::refusal::{Refusal, SeenAs};
 
 use crate::harness::aegis::run;
@@ -22,8 +22,8 @@ fn load(path: PathBuf) -> Config {
         ..Overrides::default()
     };
     Config::load(&overrides).unwrap_or_else(|faults| {
-        let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        panic!("{}", said.join("\n"))
+        let errors: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        panic!("{}", errors.join("\n"))
     })
 }
 
@@ -36,7 +36,7 @@ fn the_shipped_configuration_loads_and_its_limits_are_the_defaults() {
         let listen = config.listen.iter();
         listen.map(|given| given.value.to_string()).collect()
     };
-    // What a configuration without the key gets, on a host with or without IPv6.
+    // The default of `listen`, on a host with or without IPv6.
     assert_eq!(listen(&shipped), ["[::1]:31337", "127.0.0.1:31337"]);
     let mut world = World::new();
     world.settings.listen = "# none".to_owned();
@@ -52,7 +52,7 @@ fn the_shipped_configuration_loads_and_its_limits_are_the_defaults() {
 }
 
 #[test]
-fn what_is_commented_out_in_the_shipped_configuration_loads_too() {
+fn commented_examples_in_the_shipped_configuration_load() {
     let text: String = document("deploy/aegis.toml")
         .lines()
         .map(|line| {
@@ -69,24 +69,24 @@ fn what_is_commented_out_in_the_shipped_configuration_loads_too() {
     let node = &config.services[&"node".parse().unwrap()];
     assert_eq!(
         (node.params.len(), node.owner, node.max_concurrent),
-        (1, Some(0), 2)
+        (1, Some(Owner::User(33)), 2)
     );
     assert_eq!((node.path.as_str(), node.max_body), ("/metrics", 64 << 20));
 }
 
 #[test]
-fn no_key_is_missing_in_the_shipped_configuration() {
+fn the_shipped_configuration_has_every_key() {
     let world = World::new();
     let path = world.path("unknown.toml");
     let text = "x = 1\n[tls]\nx = 1\n[[allow]]\nx = 1\n[services.a]\nx = 1\n[limits]\nx = 1\n[log]\nx = 1\n";
     std::fs::write(&path, text).unwrap();
     let output = run(&["check", "--config", path.to_str().unwrap()]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let lists = said
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let lists = stderr
         .lines()
         .filter_map(|line| line.split_once("the keys here are "));
     let lists: Vec<&str> = lists.map(|(_, list)| list).collect();
-    assert_eq!(lists.len(), 6, "{said}");
+    assert_eq!(lists.len(), 6, "{stderr}");
     let shipped = document("deploy/aegis.toml");
     for key in lists.iter().flat_map(|list| list.split(", ")) {
         let there = shipped.lines().any(|line| {
@@ -100,20 +100,49 @@ fn no_key_is_missing_in_the_shipped_configuration() {
 }
 
 #[test]
-fn the_readme_shows_the_shipped_configuration() {
+fn the_reference_shows_the_shipped_configuration() {
     let shipped = document("deploy/aegis.toml");
-    assert!(document("README.md").contains(&format!("```toml\n{shipped}```\n")));
+    assert!(document("docs/reference.md").contains(&format!("```toml\n{shipped}```\n")));
 }
 
 #[test]
-fn the_readme_shows_the_shipped_scrape_job() {
+fn the_configuration_of_the_readme_loads() {
+    let readme = document("README.md");
+    let (_, shown) = readme.split_once("```toml\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aegis.toml");
+    std::fs::write(&path, shown).unwrap();
+    assert_eq!(load(path).policy.entries().len(), 1);
+}
+
+#[test]
+fn the_index_names_every_document() {
+    let index = document("docs/index.md");
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "index.md" {
+            assert!(index.contains(&format!("]({name})")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(document("README.md").lines().count() <= 200);
+}
+
+#[test]
+fn the_shipped_scrape_jobs_are_documented() {
     let shipped = document("deploy/prometheus/prometheus.yml");
     let (_, job) = shipped.split_once("scrape_configs:").unwrap();
-    assert!(document("README.md").contains(&format!("```yaml\nscrape_configs:{job}```\n")));
+    assert!(
+        document("docs/prometheus.md").contains(&format!("```yaml\nscrape_configs:{job}```\n"))
+    );
 }
 
 #[test]
-fn the_readme_lists_every_refusal_as_it_is() {
+fn the_reference_lists_every_refusal_word_for_word() {
     let rows: String = Refusal::ALL
         .iter()
         .map(|refusal| {
@@ -125,13 +154,13 @@ fn the_readme_lists_every_refusal_as_it_is() {
             format!("| {stage} | `{reason}` | {refusal} | {seen} |\n")
         })
         .collect();
-    let readme = document("README.md");
-    assert!(readme.contains(&rows), "the table should be:\n{rows}");
+    let reference = document("docs/reference.md");
+    assert!(reference.contains(&rows), "the table should be:\n{rows}");
 }
 
 #[test]
-fn the_readme_names_every_flag_and_every_metric() {
-    let readme = document("README.md");
+fn the_reference_names_every_flag_and_every_metric() {
+    let reference = document("docs/reference.md");
     let commands = ["serve", "check", "explain", "services", "health", "sandbox"];
     let help = commands.map(|command| run(&[command, "--help"]).stdout);
     let help = String::from_utf8(help.concat()).unwrap();
@@ -142,7 +171,7 @@ fn the_readme_names_every_flag_and_every_metric() {
         .map(|word| word.trim_end_matches([',', ';', ']']))
         .filter(|flag| *flag != "--help")
     {
-        assert!(readme.contains(flag), "{flag}");
+        assert!(reference.contains(flag), "{flag}");
     }
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
@@ -152,12 +181,31 @@ fn the_readme_names_every_flag_and_every_metric() {
     let own = scraper.get("/metrics").text();
     for metric in own.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = metric.split(' ').next().unwrap();
-        assert!(readme.contains(&format!("`{name}")), "{name}");
+        assert!(reference.contains(&format!("`{name}")), "{name}");
     }
 }
 
 #[test]
-fn documents_name_only_files_that_are_there() {
+fn every_dependency_has_a_reason() {
+    for folder in ["", "fuzz/", "benches/peers/load/"] {
+        let manifest = document(&format!("{folder}Cargo.toml"));
+        let mut count = 0;
+        for section in manifest.split("\n[").filter(|section| {
+            let name = section.split(']').next().unwrap();
+            name.ends_with("dependencies")
+        }) {
+            for line in section.lines().skip(1).filter(|line| line.contains(" = ")) {
+                let (_, why) = line.split_once(" # ").unwrap_or_default();
+                assert!(!why.is_empty(), "{folder}Cargo.toml: no reason for {line}");
+                count += 1;
+            }
+        }
+        assert!(count >= 3, "{folder}Cargo.toml: {count} dependencies");
+    }
+}
+
+#[test]
+fn documents_link_only_to_existing_files() {
     let documents = documents_beneath(root());
     assert!(documents.len() > 20, "{documents:?}");
     for name in documents {
@@ -173,7 +221,7 @@ fn documents_name_only_files_that_are_there() {
     }
 }
 
-/// Every document of the project; not of what is built, which may lie in the same folder.
+/// All documents of the project, without those of build directories.
 fn documents_beneath(folder: &Path) -> Vec<PathBuf> {
     let mut documents = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -188,7 +236,7 @@ fn documents_beneath(folder: &Path) -> Vec<PathBuf> {
     documents
 }
 
-/// The last column of each row of the security model's tables: what shows that it is so.
+/// Each row of the security model's tables, with the evidence in its last column.
 fn evidence() -> Vec<(String, Vec<String>)> {
     let text = document("docs/security.md");
     let rows = text.lines().filter(|line| line.starts_with("| "));
@@ -202,7 +250,7 @@ fn evidence() -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn every_threat_of_the_security_model_names_what_shows_it_and_all_of_that_exists() {
+fn every_threat_in_the_security_model_names_existing_tests() {
     let rows = evidence();
     assert!(rows.len() > 40, "{} rows", rows.len());
     for (row, shown) in &rows {
@@ -223,14 +271,14 @@ fn every_threat_of_the_security_model_names_what_shows_it_and_all_of_that_exists
 }
 
 #[test]
-fn every_test_of_hostile_peers_stands_in_the_security_model() {
+fn every_hostile_peer_test_is_in_the_security_model() {
     let named: Vec<String> = evidence()
         .into_iter()
         .flat_map(|(_, shown)| shown)
         .collect();
     for file in [
         "hostile_bodies",
-        "hostile_heads",
+        "hostile_headers",
         "hostile_scrapers",
         "hostile_system",
         "hostile_memory",

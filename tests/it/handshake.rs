@@ -1,4 +1,4 @@
-//! Stage 2: which certificates open the door, and by which name.
+//! Stage 2: which certificates are accepted, and by which name.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
@@ -13,87 +13,87 @@ use crate::harness::pki::{dns, ip, uri};
 use crate::harness::scraper::{client_config, connect};
 use crate::harness::{Aegis, Certified, PROMETHEUS, Pki, Service, World, allow, answer};
 
-pub struct Stage {
+pub struct Fixture {
     pub world: World,
     pub aegis: Aegis,
     service: Service,
 }
 
-pub fn stage(world: World) -> Stage {
+pub fn fixture(world: World) -> Fixture {
     let service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
-    Stage {
+    Fixture {
         world,
         aegis,
         service,
     }
 }
 
-impl Stage {
-    pub fn refuses(&self, certificate: Option<&Certified>, reason: &str) -> String {
+impl Fixture {
+    pub fn assert_refused(&self, certificate: Option<&Certified>, reason: &str) -> String {
         let scraper = self.world.scraper(&self.aegis, certificate);
         let refused = scraper.try_get("/node");
         assert!(refused.is_err(), "{reason}: {refused:?}");
-        let line = self.aegis.refused("handshake", reason);
+        let line = self.aegis.logged_refusal("handshake", reason);
         assert_eq!(self.service.connections(), 0, "{reason}");
         line
     }
 
-    pub fn admits(&self, certificate: &Certified) {
+    pub fn assert_admitted(&self, certificate: &Certified) {
         let scraper = self.world.scraper(&self.aegis, Some(certificate));
         assert_eq!(scraper.get("/node").text(), "up 1\n");
     }
 }
 
 #[test]
-fn a_scraper_without_a_certificate_is_told_so_by_a_tls_alert() {
-    let stage = stage(World::new());
-    stage.refuses(None, "no_certificate");
-    let scraper = stage.world.scraper(&stage.aegis, None);
+fn a_scraper_without_a_certificate_gets_a_tls_alert() {
+    let fixture = fixture(World::new());
+    fixture.assert_refused(None, "no_certificate");
+    let scraper = fixture.world.scraper(&fixture.aegis, None);
     let error = scraper.try_get("/node").unwrap_err().to_string();
     assert!(error.contains("CertificateRequired"), "{error}");
 }
 
 #[test]
-fn certificates_that_the_client_ca_does_not_vouch_for_are_untrusted() {
-    let stage = stage(World::new());
-    stage.refuses(Some(&Certified::self_signed()), "untrusted");
-    let stage = self::stage(World::new());
+fn certificates_of_another_ca_are_untrusted() {
+    let fixture = fixture(World::new());
+    fixture.assert_refused(Some(&Certified::self_signed()), "untrusted");
+    let fixture = self::fixture(World::new());
     let same_name = Pki::new();
-    stage.refuses(Some(&same_name.client()), "untrusted");
+    fixture.assert_refused(Some(&same_name.client()), "untrusted");
 }
 
 #[test]
-fn a_certificate_of_another_ca_with_the_true_one_sent_along_is_untrusted() {
-    let stage = stage(World::new());
+fn a_certificate_of_another_ca_sent_with_the_client_ca_is_untrusted() {
+    let fixture = fixture(World::new());
     let stuffed = Pki::new().client().with_chain([
-        stage.world.pki.client().chain[0].clone(),
-        stage.world.pki.ca_der(),
+        fixture.world.pki.client().chain[0].clone(),
+        fixture.world.pki.ca_der(),
     ]);
-    stage.refuses(Some(&stuffed), "untrusted");
+    fixture.assert_refused(Some(&stuffed), "untrusted");
 }
 
 #[test]
 fn certificates_outside_their_validity_are_expired() {
     let day = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
-    let expired = stage(World::new());
+    let expired = fixture(World::new());
     let certificate = expired.world.pki.client_with(|params| {
         params.not_before = (now - 2 * day).into();
         params.not_after = (now - day).into();
     });
-    let line = expired.refuses(Some(&certificate), "expired");
+    let line = expired.assert_refused(Some(&certificate), "expired");
     assert!(line.contains("the certificate expired at "), "{line}");
-    // Nobody has proved it, but it says who should renew.
+    // The name is not verified, but it shows which certificate to renew.
     let presented = "; presented: dns:prometheus.example.org of ";
     assert!(line.contains(presented), "{line}");
 
-    let early = stage(World::new());
+    let early = fixture(World::new());
     let certificate = early.world.pki.client_with(|params| {
         params.not_before = (now + day).into();
         params.not_after = (now + 2 * day).into();
     });
-    let line = early.refuses(Some(&certificate), "expired");
+    let line = early.assert_refused(Some(&certificate), "expired");
     assert!(
         line.contains("the certificate is valid only from "),
         "{line}"
@@ -101,25 +101,25 @@ fn certificates_outside_their_validity_are_expired() {
 }
 
 #[test]
-fn a_certificate_must_be_made_for_client_authentication() {
+fn a_certificate_not_for_client_authentication_is_refused() {
     for usages in [
         vec![],
         vec![ExtendedKeyUsagePurpose::ServerAuth],
         vec![ExtendedKeyUsagePurpose::Any],
     ] {
-        let stage = stage(World::new());
-        let certificate = stage.world.pki.client_with(|params| {
+        let fixture = fixture(World::new());
+        let certificate = fixture.world.pki.client_with(|params| {
             params.extended_key_usages = usages;
         });
-        stage.refuses(Some(&certificate), "usage");
+        fixture.assert_refused(Some(&certificate), "usage");
     }
-    let stage = stage(World::new());
+    let fixture = fixture(World::new());
     let both = vec![
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
-    stage.admits(
-        &stage
+    fixture.assert_admitted(
+        &fixture
             .world
             .pki
             .client_with(|params| params.extended_key_usages = both),
@@ -127,44 +127,44 @@ fn a_certificate_must_be_made_for_client_authentication() {
 }
 
 #[test]
-fn a_ca_is_no_scraper() {
-    let stage = stage(World::new());
-    let certificate = stage.world.pki.client_with(|params| {
+fn a_ca_certificate_is_refused_as_a_scraper() {
+    let fixture = fixture(World::new());
+    let certificate = fixture.world.pki.client_with(|params| {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     });
-    stage.refuses(Some(&certificate), "untrusted");
+    fixture.assert_refused(Some(&certificate), "untrusted");
 }
 
 #[test]
-fn a_common_name_is_no_name() {
-    let stage = stage(World::new());
-    let certificate = stage.world.pki.client_with(|params| {
+fn a_common_name_is_not_used_as_a_name() {
+    let fixture = fixture(World::new());
+    let certificate = fixture.world.pki.client_with(|params| {
         params
             .distinguished_name
             .push(rcgen::DnType::CommonName, PROMETHEUS);
         params.subject_alt_names = vec![dns("other.example.org")];
     });
-    let line = stage.refuses(Some(&certificate), "identity");
+    let line = fixture.assert_refused(Some(&certificate), "identity");
     assert!(line.contains("dns:other.example.org"), "{line}");
 }
 
 #[test]
-fn a_certificate_without_names_is_admitted_by_no_name() {
-    let stage = stage(World::new());
-    let nameless = stage
+fn a_certificate_without_names_matches_no_entry() {
+    let fixture = fixture(World::new());
+    let nameless = fixture
         .world
         .pki
         .client_with(|params| params.subject_alt_names = vec![]);
-    stage.refuses(Some(&nameless), "identity");
+    fixture.assert_refused(Some(&nameless), "identity");
 }
 
 #[test]
-fn any_of_several_names_admits_and_the_one_that_matched_is_logged() {
-    let stage = stage(World::new());
-    stage.admits(&stage.world.pki.client_with(|params| {
+fn any_of_several_names_matches_and_is_logged() {
+    let fixture = fixture(World::new());
+    fixture.assert_admitted(&fixture.world.pki.client_with(|params| {
         params.subject_alt_names = vec![dns("first.org"), uri("spiffe://e.org/x"), dns(PROMETHEUS)];
     }));
-    let line = stage.aegis.logged(&["scraped"]);
+    let line = fixture.aegis.logged(&["scraped"]);
     assert!(
         line.contains(&format!("identity=\"dns:{PROMETHEUS}\"")),
         "{line}"
@@ -172,142 +172,142 @@ fn any_of_several_names_admits_and_the_one_that_matched_is_logged() {
 }
 
 #[test]
-fn uri_ip_email_and_key_patterns_admit() {
+fn uri_ip_email_and_key_patterns_match() {
     let mut world = World::new();
     let pinned = world
         .pki
         .client_with(|params| params.subject_alt_names = vec![]);
-    let leaf = aegis::identity::Identity::from_leaf(&pinned.chain[0]).unwrap();
+    let leaf = aegis::policy::identity::Identity::from_leaf(&pinned.chain[0]).unwrap();
     let patterns = format!(
         r#""spiffe://example.org/team/*", "ip:192.0.2.7", "email:ops@example.org", "{}""#,
         leaf.key()
     );
     world.settings.allow = allow(r#""127.0.0.1""#, &patterns, r#""*""#);
-    let stage = stage(world);
-    let pki = &stage.world.pki;
+    let fixture = fixture(world);
+    let pki = &fixture.world.pki;
     let email = rcgen::SanType::Rfc822Name("ops@example.org".try_into().unwrap());
     for name in [uri("spiffe://example.org/team/a"), ip("192.0.2.7"), email] {
-        stage.admits(&pki.client_with(|params| params.subject_alt_names = vec![name]));
+        fixture.assert_admitted(&pki.client_with(|params| params.subject_alt_names = vec![name]));
     }
-    stage.admits(&pinned);
+    fixture.assert_admitted(&pinned);
     let other_key = pki.client_with(|params| params.subject_alt_names = vec![]);
-    let scraper = stage.world.scraper(&stage.aegis, Some(&other_key));
+    let scraper = fixture.world.scraper(&fixture.aegis, Some(&other_key));
     assert!(scraper.try_get("/node").is_err());
-    stage.aegis.refused("handshake", "identity");
+    fixture.aegis.logged_refusal("handshake", "identity");
 }
 
 #[test]
-fn a_chain_through_an_intermediate_is_verified_when_it_is_sent() {
-    let with_chain = stage(World::new());
+fn a_chain_with_a_sent_intermediate_is_verified() {
+    let with_chain = fixture(World::new());
     let intermediate = with_chain.world.pki.intermediate();
-    with_chain.admits(&intermediate.client().with_chain([intermediate.ca_der()]));
+    with_chain.assert_admitted(&intermediate.client().with_chain([intermediate.ca_der()]));
 
-    let without = stage(World::new());
-    without.refuses(
+    let without = fixture(World::new());
+    without.assert_refused(
         Some(&without.world.pki.intermediate().client()),
         "untrusted",
     );
 }
 
 #[test]
-fn a_certificate_that_contradicts_the_standard_is_untrusted_and_the_log_says_why() {
-    let stage = stage(World::new());
+fn a_certificate_that_violates_rfc_5280_is_untrusted_and_the_log_says_why() {
+    let fixture = fixture(World::new());
     let zero = |params: &mut CertificateParams| params.serial_number = Some(vec![0].into());
-    let line = stage.refuses(Some(&stage.world.pki.client_with(zero)), "untrusted");
+    let line = fixture.assert_refused(Some(&fixture.world.pki.client_with(zero)), "untrusted");
     assert!(
         line.contains("the certificate has a serial number that is zero"),
         "{line}"
     );
 
-    let flawed = stage.world.pki.intermediate_with(zero);
+    let flawed = fixture.world.pki.intermediate_with(zero);
     let through = flawed.client().with_chain([flawed.ca_der()]);
-    stage.refuses(Some(&through), "untrusted");
+    fixture.assert_refused(Some(&through), "untrusted");
     let of = "the intermediate certificate (CN=aegis test intermediate) has a serial number";
-    stage.aegis.logged(&["reason=untrusted", of]);
-    // What leads nowhere is not held against it.
-    stage.admits(&stage.world.pki.client().with_chain([flawed.ca_der()]));
+    fixture.aegis.logged(&["reason=untrusted", of]);
+    // Unrelated certificates in the chain are ignored.
+    fixture.assert_admitted(&fixture.world.pki.client().with_chain([flawed.ca_der()]));
 }
 
 #[test]
-fn a_chain_that_is_made_to_be_searched_for_ever_is_not_searched() {
-    let stage = stage(World::new());
-    // All of one name, so that each could be above each; none leads to the client CA.
+fn a_chain_built_for_endless_path_search_is_refused() {
+    let fixture = fixture(World::new());
+    // They all have the same name, so that each could be the issuer of each other.
     let above: Vec<_> = (0..9).map(|_| Pki::named("one of many").ca_der()).collect();
     let certificate = Pki::named("one of many").client().with_chain(above);
-    let line = stage.refuses(Some(&certificate), "untrusted");
-    assert!(line.contains("at most 4 are looked at"), "{line}");
+    let line = fixture.assert_refused(Some(&certificate), "untrusted");
+    assert!(line.contains("aegis accepts at most 4"), "{line}");
 }
 
 #[test]
-fn a_chain_of_enormous_certificates_is_not_looked_at() {
-    let stage = stage(World::new());
+fn a_chain_of_oversized_certificates_is_not_parsed() {
+    let fixture = fixture(World::new());
     let long = format!("spiffe://example.org/{}", "x".repeat(25_000));
-    let certificate = stage
+    let certificate = fixture
         .world
         .pki
         .client_with(|params| params.subject_alt_names = vec![dns(PROMETHEUS), uri(&long)]);
-    let line = stage.refuses(Some(&certificate), "untrusted");
-    assert!(line.contains("at most 24576 are looked at"), "{line}");
+    let line = fixture.assert_refused(Some(&certificate), "untrusted");
+    assert!(line.contains("aegis accepts at most 24576"), "{line}");
 }
 
 #[test]
-fn a_log_line_is_short_whatever_a_certificate_says() {
+fn a_log_line_about_any_certificate_is_short() {
     let long = format!("spiffe://example.org/{}", "x".repeat(12_000));
     let mut world = World::new();
     world.settings.allow = allow(r#""127.0.0.1/32""#, r#""spiffe://example.org/*""#, r#""*""#);
-    let stage = stage(world);
+    let fixture = fixture(world);
     let names = |params: &mut rcgen::CertificateParams| params.subject_alt_names = vec![uri(&long)];
-    stage.admits(&stage.world.pki.client_with(names));
+    fixture.assert_admitted(&fixture.world.pki.client_with(names));
     let purposes =
         (0..1000).map(|number| ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, number]));
     let purposes: Vec<_> = purposes.collect();
-    let certificate = stage.world.pki.client_with(|params| {
+    let certificate = fixture.world.pki.client_with(|params| {
         params.subject_alt_names = vec![uri(&long)];
         params.extended_key_usages = purposes;
     });
-    let scraper = stage.world.scraper(&stage.aegis, Some(&certificate));
+    let scraper = fixture.world.scraper(&fixture.aegis, Some(&certificate));
     assert!(scraper.try_get("/node").is_err());
-    stage.aegis.refused("handshake", "usage");
-    for line in stage.aegis.log() {
+    fixture.aegis.logged_refusal("handshake", "usage");
+    for line in fixture.aegis.log() {
         assert!(line.len() < 1000, "{} bytes: {line}", line.len());
     }
 }
 
 #[test]
-fn tls_1_2_is_spoken_by_choice_alone() {
-    let only_1_2 = |stage: &Stage| {
-        let certificate = stage.world.pki.client();
-        let mut scraper = stage.world.scraper(&stage.aegis, None);
+fn tls_1_2_is_offered_only_if_configured() {
+    let only_1_2 = |fixture: &Fixture| {
+        let certificate = fixture.world.pki.client();
+        let mut scraper = fixture.world.scraper(&fixture.aegis, None);
         let versions = &[&rustls::version::TLS12];
         scraper.tls = Arc::new(client_config(
-            &stage.world.pki,
+            &fixture.world.pki,
             Some(&certificate),
             versions,
         ));
         scraper.try_get("/node")
     };
-    let by_default = stage(World::new());
+    let by_default = fixture(World::new());
     assert!(only_1_2(&by_default).is_err());
-    by_default.aegis.refused("handshake", "tls");
+    by_default.aegis.logged_refusal("handshake", "tls");
 
     let mut world = World::new();
     world.settings.tls = r#"min_version = "1.2""#.to_owned();
-    let by_choice = stage(world);
+    let by_choice = fixture(world);
     assert_eq!(only_1_2(&by_choice).unwrap().status, 200);
-    by_choice.admits(&by_choice.world.pki.client());
+    by_choice.assert_admitted(&by_choice.world.pki.client());
 }
 
 #[test]
 fn every_connection_is_a_full_handshake_without_tickets_or_early_data() {
     let mut world = World::new();
     world.settings.tls = r#"min_version = "1.2""#.to_owned();
-    let stage = stage(world);
+    let fixture = fixture(world);
     for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
-        let certificate = stage.world.pki.client();
-        let mut tls = client_config(&stage.world.pki, Some(&certificate), versions);
+        let certificate = fixture.world.pki.client();
+        let mut tls = client_config(&fixture.world.pki, Some(&certificate), versions);
         tls.resumption = Resumption::in_memory_sessions(8);
         tls.enable_early_data = true;
-        let mut scraper = stage.world.scraper(&stage.aegis, None);
+        let mut scraper = fixture.world.scraper(&fixture.aegis, None);
         scraper.tls = Arc::new(tls);
         for _ in 0..3 {
             let mut connection = scraper.connect().unwrap();
@@ -321,16 +321,16 @@ fn every_connection_is_a_full_handshake_without_tickets_or_early_data() {
 }
 
 #[test]
-fn the_hybrid_key_exchange_is_preferred_and_http_1_1_is_the_only_protocol() {
-    let stage = stage(World::new());
-    let certificate = stage.world.pki.client();
+fn hybrid_key_exchange_is_preferred_and_alpn_is_http_1_1_only() {
+    let fixture = fixture(World::new());
+    let certificate = fixture.world.pki.client();
     let mut tls = client_config(
-        &stage.world.pki,
+        &fixture.world.pki,
         Some(&certificate),
         rustls::DEFAULT_VERSIONS,
     );
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let mut scraper = stage.world.scraper(&stage.aegis, None);
+    let mut scraper = fixture.world.scraper(&fixture.aegis, None);
     scraper.tls = Arc::new(tls.clone());
     let connection = scraper.connect().unwrap();
     let conn = &connection.stream.conn;
@@ -341,38 +341,38 @@ fn the_hybrid_key_exchange_is_preferred_and_http_1_1_is_the_only_protocol() {
     tls.alpn_protocols = vec![b"h2".to_vec()];
     scraper.tls = Arc::new(tls);
     assert!(scraper.try_get("/node").is_err());
-    stage.aegis.refused("handshake", "tls");
+    fixture.aegis.logged_refusal("handshake", "tls");
 }
 
 #[test]
 fn plain_http_gets_no_http_answer() {
-    let stage = stage(World::new());
-    let mut stream = connect(stage.aegis.address()).unwrap();
+    let fixture = fixture(World::new());
+    let mut stream = connect(fixture.aegis.address()).unwrap();
     stream
         .write_all(b"GET /node HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
     assert!(!answer.starts_with(b"HTTP"), "{}", answer.escape_ascii());
-    stage.aegis.refused("handshake", "tls");
-    assert_eq!(stage.service.connections(), 0);
+    fixture.aegis.logged_refusal("handshake", "tls");
+    assert_eq!(fixture.service.connections(), 0);
 }
 
 #[test]
-fn silent_connections_are_closed_and_keep_nobody_else_out() {
+fn silent_connections_are_closed_and_exclude_no_other_client() {
     let mut world = World::new();
     world.settings.limits = r#"handshake_timeout = "2s"
 handshakes = 1"#
         .to_owned();
-    let stage = stage(world);
+    let fixture = fixture(world);
     let silent: Vec<_> = (0..20)
-        .map(|_| connect(stage.aegis.address()).unwrap())
+        .map(|_| connect(fixture.aegis.address()).unwrap())
         .collect();
-    let halfway: Vec<_> = (0..20).map(|_| after_the_hello(&stage)).collect();
-    stage.admits(&stage.world.pki.client());
-    stage.aegis.refused("handshake", "timeout");
+    let halfway: Vec<_> = (0..20).map(|_| after_the_hello(&fixture)).collect();
+    fixture.assert_admitted(&fixture.world.pki.client());
+    fixture.aegis.logged_refusal("handshake", "timeout");
     for mut stream in silent.into_iter().chain(halfway) {
-        // An alert, the end or a reset; but it ends.
+        // The connection ends with an alert, a close or a reset.
         let ended = stream.read_to_end(&mut Vec::new());
         assert!(!matches!(
             ended.map_err(|error| error.kind()),
@@ -381,12 +381,12 @@ handshakes = 1"#
     }
 }
 
-/// A connection that has sent a whole hello and then nothing more.
-fn after_the_hello(stage: &Stage) -> std::net::TcpStream {
-    let tls = client_config(&stage.world.pki, None, rustls::DEFAULT_VERSIONS);
-    let name = ServerName::from(stage.aegis.address().ip());
+/// A connection that has sent a complete hello and nothing after it.
+fn after_the_hello(fixture: &Fixture) -> std::net::TcpStream {
+    let tls = client_config(&fixture.world.pki, None, rustls::DEFAULT_VERSIONS);
+    let name = ServerName::from(fixture.aegis.address().ip());
     let mut conn = ClientConnection::new(Arc::new(tls), name).unwrap();
-    let mut stream = connect(stage.aegis.address()).unwrap();
+    let mut stream = connect(fixture.aegis.address()).unwrap();
     conn.write_tls(&mut stream).unwrap();
     stream
 }

@@ -1,4 +1,4 @@
-//! Connections that hold as much memory as they can: there is a bound, and it is what is documented.
+//! Connections that use as much memory as they can: the documented maximum holds.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
@@ -17,13 +17,13 @@ use aegis::config::Limits;
 use crate::harness::scraper::connect_from;
 use crate::harness::{Aegis, Connection, PROMETHEUS, Scraper, Service, World, allow, wait_until};
 
-/// Connections at once: a part of the places, which every machine has the descriptors for.
+/// The number of connections: few enough for the descriptor limit of every machine.
 const CONNECTIONS: usize = 96;
 
-/// What docs/security.md says that one takes at the most, in KiB.
-const MOST_FOR_EACH: u64 = 512;
+/// The maximum for one connection in docs/security.md, in KiB.
+const MAX_KIB_PER_CONNECTION: u64 = 512;
 
-/// A service that asks for nothing and answers with as much as is taken, once it is told to.
+/// A service that reads nothing and, on request, sends as much as aegis takes.
 struct Flood {
     is_open: Mutex<bool>,
     changed: Condvar,
@@ -37,7 +37,7 @@ impl Flood {
             is_open = self.changed.wait(is_open).unwrap();
         }
         drop(is_open);
-        // Chunks that are gathered, and never fit.
+        // Chunks of a size that never fits the buffers exactly.
         let head =
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
         let chunk = [b"3a98\r\n".as_slice(), &[b'x'; 15_000], b"\r\n"].concat();
@@ -47,7 +47,7 @@ impl Flood {
         if stream.write_all(head).is_ok() {
             while stream.write_all(&chunk).is_ok() {}
         }
-        // aegis reads no further; what it has read it holds as long as this is open.
+        // aegis reads no further, and keeps what it has read until this connection closes.
         self.blocked.fetch_add(1, Ordering::Relaxed);
         let mut is_open = self.is_open.lock().unwrap();
         while *is_open {
@@ -61,16 +61,16 @@ impl Flood {
     }
 }
 
-/// What aegis takes without connections, in MiB: twice what it takes with a thousand services.
+/// The memory of aegis without connections, in MiB: twice what it needs for a thousand services.
 const WITHOUT_CONNECTIONS: usize = 32;
 
-/// What the kernel holds for a connection at the most, in KiB: what is unread, with the packet that
-/// goes beyond the bound, and what is unsent, with such a record.
+/// The maximum that the kernel keeps for a connection, in KiB: unread bytes and unsent bytes, each
+/// with the packet or record that exceeds the limit.
 const OF_THE_KERNEL: usize = 128 + 128;
 
 #[test]
-fn the_memory_that_is_shipped_as_a_limit_is_enough_for_the_worst_connections() {
-    let each = usize::try_from(MOST_FOR_EACH).unwrap() + OF_THE_KERNEL;
+fn the_shipped_memory_limit_covers_the_worst_connections() {
+    let each = usize::try_from(MAX_KIB_PER_CONNECTION).unwrap() + OF_THE_KERNEL;
     let needed = WITHOUT_CONNECTIONS + Limits::default().connections * each / 1024;
     for (file, limit) in [
         ("deploy/systemd/aegis.service", "MemoryMax=416M"),
@@ -101,7 +101,7 @@ fn the_memory_that_is_shipped_as_a_limit_is_enough_for_the_worst_connections() {
 }
 
 #[test]
-fn the_worst_connections_hold_no_more_memory_than_is_documented() {
+fn the_worst_connections_stay_within_the_documented_memory() {
     let mut world = World::new();
     let identity = format!(r#""dns:{PROMETHEUS}""#);
     world.settings.allow = allow(r#""127.0.0.0/8""#, &identity, r#""*""#);
@@ -120,15 +120,18 @@ fn the_worst_connections_hold_no_more_memory_than_is_documented() {
     let mut held: Vec<_> = (0..CONNECTIONS)
         .map(|number| worst_connection(&aegis, &scraper, number))
         .collect();
-    service.asked(CONNECTIONS);
+    service.wait_for_requests(CONNECTIONS);
     let port = aegis.address().port();
     wait_until(|| is_read(port));
     flood.set(true);
     wait_until(|| flood.blocked.load(Ordering::Relaxed) == CONNECTIONS);
     let each = (aegis.memory("VmHWM:") - before) / u64::try_from(CONNECTIONS).unwrap();
-    assert!(each <= MOST_FOR_EACH, "{each} KiB for each connection");
-    // And in the kernel, which counts it as aegis's.
-    // What is on its way is among what a queue holds, and the window of a scraper has 64 KiB here.
+    assert!(
+        each <= MAX_KIB_PER_CONNECTION,
+        "{each} KiB for each connection"
+    );
+    // The kernel charges its buffers to aegis as well. The queues include the bytes on their way.
+    // The scraper's window has 64 KiB here.
     let unsent = queues(port).map(|(unsent, _)| unsent).max().unwrap();
     assert!(unsent <= (128 + 64) << 10, "{unsent} bytes are unsent");
     for scraper in &mut held {
@@ -141,9 +144,9 @@ fn the_worst_connections_hold_no_more_memory_than_is_documented() {
     flood.set(false);
 }
 
-/// A scraper whose certificates are as large as is taken.
+/// A scraper with the largest certificates that aegis accepts.
 fn worst_scraper(world: &World, aegis: &Aegis) -> Scraper {
-    // Not needed, and read all the same.
+    // Certificates that the chain does not need. aegis reads them too.
     let above = (0..4).map(|number| {
         let large = world.pki.intermediate_with(|params| {
             params.distinguished_name.push(
@@ -160,17 +163,17 @@ fn worst_scraper(world: &World, aegis: &Aegis) -> Scraper {
     scraper
 }
 
-/// Asks, begins the next request, and begins a message of TLS that it never ends.
+/// Sends a request, the start of the next request, and the start of a TLS message.
 fn worst_connection(aegis: &Aegis, scraper: &Scraper, number: usize) -> TcpStream {
     let host = u8::try_from(number % 8 + 1).unwrap();
     let tcp = connect_from(Ipv4Addr::new(127, 0, 0, host).into(), scraper.address).unwrap();
     let mut connection = scraper.connect_over(tcp).unwrap();
-    // Until its certificates are verified, not much more is read.
-    wait_until(|| aegis.times(&["connected peer="]) > number);
+    // aegis reads little more before it has verified the certificates.
+    wait_until(|| aegis.count_logged(&["connected peer="]) > number);
     // Each of these is three bytes in the request that the service sees.
     let query = "~".repeat(15_900);
-    let asked = format!("GET /flood?x={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    connection.send(asked.as_bytes()).unwrap();
+    let request = format!("GET /flood?x={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    connection.send(request.as_bytes()).unwrap();
     let begun = format!("GET /flood HTTP/1.1\r\nX: {}", "x".repeat(16_000));
     connection.send(begun.as_bytes()).unwrap();
     let Connection { stream, .. } = connection;

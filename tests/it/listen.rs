@@ -1,11 +1,11 @@
-//! The addresses that aegis listens on: what cannot be listened on is an error with a remedy.
+//! The addresses of `listen`: one that cannot be bound is an error with a remedy.
 
 use super::config::stderr;
 use crate::harness::World;
 use crate::harness::aegis::run;
 
 #[test]
-fn an_address_in_use_is_an_error_that_names_it() {
+fn an_address_in_use_is_reported() {
     let world = World::new();
     let aegis = world.start();
     let taken = aegis.address().to_string();
@@ -18,22 +18,22 @@ fn an_address_in_use_is_an_error_that_names_it() {
         &taken,
     ]);
     assert_eq!(second.status.code(), Some(1));
-    let said = stderr(&second);
+    let stderr = stderr(&second);
     assert!(
-        said.contains(&format!(
-            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use (os error 98); `ss -ltnp` shows who has the port"
+        stderr.contains(&format!(
+            "aegis: --listen: listen: {taken} cannot be listened on: Address already in use (os error 98); `ss -ltnp` shows which process uses the port"
         )),
-        "{said}"
+        "{stderr}"
     );
 }
 
 #[test]
-fn the_remedy_for_an_address_in_use_fits_the_list() {
+fn the_remedy_for_an_address_in_use_matches_the_listen_list() {
     let world = World::new();
     let aegis = world.start();
     let config = world.write_config();
     let port = aegis.address().port();
-    let said = |listen: &[&str]| {
+    let serve_stderr = |listen: &[&str]| {
         let listen = listen.iter().map(|ip| format!("{ip}:{port}"));
         let listen: Vec<String> = listen.collect();
         let config = config.to_str().unwrap();
@@ -47,25 +47,28 @@ fn the_remedy_for_an_address_in_use_fits_the_list() {
     };
     let everywhere = format!("0.0.0.0:{port} cannot be listened on: Address already in use");
     for (listen, remedy) in [
-        // One for each family is no overlap: somebody else has the port.
-        (["0.0.0.0", "[::]"], "`ss -ltnp` shows who has the port"),
-        (["0.0.0.0", "127.0.0.2"], "list no other beside it"),
+        // One address of each family does not overlap: another process uses the port.
+        (
+            ["0.0.0.0", "[::]"],
+            "`ss -ltnp` shows which process uses the port",
+        ),
+        (["0.0.0.0", "127.0.0.2"], "list nothing else with it"),
     ] {
-        let said = said(&listen);
-        let line = said.lines().find(|line| line.contains(&everywhere));
-        assert!(line.is_some_and(|line| line.ends_with(remedy)), "{said}");
+        let stderr = serve_stderr(&listen);
+        let line = stderr.lines().find(|line| line.contains(&everywhere));
+        assert!(line.is_some_and(|line| line.ends_with(remedy)), "{stderr}");
     }
 }
 
 #[test]
-fn an_address_of_one_link_is_refused_unless_it_says_which() {
+fn a_link_local_address_without_a_zone_is_refused() {
     let world = World::new();
     let config = world.write_config();
-    let asked = |listen: &str| {
+    let check_stderr = |listen: &str| {
         let config = config.to_str().unwrap();
         stderr(&run(&["check", "--config", config, "--listen", listen]))
     };
-    let no = "is an address of one link only, and does not say which";
+    let no = "is link-local and has no zone";
     for (listen, refused) in [
         ("[fe80::1]:31337", true),
         ("[febf:ffff::1]:31337", true),
@@ -73,6 +76,6 @@ fn an_address_of_one_link_is_refused_unless_it_says_which() {
         ("[fd00::1]:31337", false),
         ("169.254.0.1:31337", false),
     ] {
-        assert_eq!(asked(listen).contains(no), refused, "{listen}");
+        assert_eq!(check_stderr(listen).contains(no), refused, "{listen}");
     }
 }

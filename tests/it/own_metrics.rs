@@ -1,10 +1,10 @@
-//! Aegis's own metrics: complete, valid in both formats, and bounded whatever is thrown at it.
+//! Aegis's own metrics: complete, valid in both formats, and bounded under any input.
 
 use std::time::Duration;
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::harness::{Certified, Pki, World, answer, metric, operator};
+use crate::harness::{Certified, Pki, World, admin_socket, answer, metric};
 
 fn not_after(certified: &Certified) -> f64 {
     let (_, certificate) = X509Certificate::from_der(&certified.chain[0]).unwrap();
@@ -12,7 +12,7 @@ fn not_after(certified: &Certified) -> f64 {
 }
 
 #[test]
-fn the_format_is_the_one_that_the_scraper_asks_for() {
+fn own_metrics_have_the_requested_format() {
     let world = World::new();
     let _node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
@@ -28,7 +28,7 @@ fn the_format_is_the_one_that_the_scraper_asks_for() {
     assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
 
     let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3\r\n";
-    let open = connection.ask("GET", "/metrics", accept).unwrap();
+    let open = connection.request("GET", "/metrics", accept).unwrap();
     assert_eq!(
         open.header("Content-Type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -39,7 +39,7 @@ fn the_format_is_the_one_that_the_scraper_asks_for() {
 }
 
 #[test]
-fn what_runs_out_what_is_there_and_the_process_are_told() {
+fn own_metrics_report_expiry_services_and_process() {
     let mut world = World::new();
     world.settings.limits = "connections = 7".to_owned();
     let _services = ["a", "b"].map(|name| world.service(name, answer("up 1\n")));
@@ -94,11 +94,14 @@ fn process_open_fds_counts_each_open_connection() {
 }
 
 #[test]
-fn of_a_scrape_for_the_head_alone_no_byte_is_counted() {
+fn a_head_request_counts_no_body_bytes() {
     let world = World::new();
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
-    assert_eq!(connection.ask("HEAD", "/metrics", "").unwrap().status, 200);
+    assert_eq!(
+        connection.request("HEAD", "/metrics", "").unwrap().status,
+        200
+    );
     let text = connection.get("/metrics").unwrap().text();
     let of = |what: &str| metric(&text, &format!("{what}{{service=\"metrics\"}}"));
     assert_eq!(of("aegis_scrapes_total"), Some(1.0));
@@ -106,7 +109,7 @@ fn of_a_scrape_for_the_head_alone_no_byte_is_counted() {
 }
 
 #[test]
-fn without_a_crl_there_is_no_time_of_the_next() {
+fn without_a_crl_there_is_no_crl_expiry_metric() {
     let world = World::new();
     let aegis = world.start();
     let text = world.prometheus(&aegis).get("/metrics").text();
@@ -118,14 +121,14 @@ fn without_a_crl_there_is_no_time_of_the_next() {
 }
 
 #[test]
-fn no_name_that_somebody_invents_becomes_a_series() {
+fn unknown_service_names_create_no_series() {
     let mut world = World::new();
     world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
     world.settings.limits = "connection_rate = 10000\nconnection_burst = 10000".to_owned();
     let _node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let series = || {
-        let own = operator::ask(&world.path("admin.sock"), "GET", "/metrics", "").text();
+        let own = admin_socket::request(&world.path("admin.sock"), "GET", "/metrics", "").text();
         own.lines().filter(|line| !line.starts_with('#')).count()
     };
     let stranger = Pki::new();
@@ -138,7 +141,10 @@ fn no_name_that_somebody_invents_becomes_a_series() {
         let query = format!("/node?name-{number}=1");
         assert_eq!(connection.get(&query).unwrap().status, 400);
         let header = format!("X-Name-{number}: 1\r\nAccept: text/name-{number}\r\n");
-        assert_eq!(connection.ask("GET", "/node", &header).unwrap().status, 200);
+        assert_eq!(
+            connection.request("GET", "/node", &header).unwrap().status,
+            200
+        );
     };
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     throw(0, &mut connection);
@@ -169,7 +175,7 @@ fn no_name_that_somebody_invents_becomes_a_series() {
 }
 
 #[test]
-fn services_that_come_and_go_leave_no_more_series_than_there_may_be_services() {
+fn series_of_vanished_services_are_bounded() {
     let world = World::new();
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
@@ -178,7 +184,7 @@ fn services_that_come_and_go_leave_no_more_series_than_there_may_be_services() {
         for socket in sockets.clone() {
             std::fs::write(world.socket(&socket), "").unwrap();
         }
-        // Whoever asks for a list makes room for them.
+        // Listing the services evicts the vanished ones.
         assert_eq!(connection.get("/-/sd").unwrap().status, 200);
         for socket in sockets {
             let failed = connection.get(&format!("/{socket}")).unwrap();

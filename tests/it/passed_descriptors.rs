@@ -1,5 +1,5 @@
-//! Services and operators that pass descriptors along which take an hour to close: no thread of
-//! aegis waits for that, and no other service notices.
+//! Services and operators that pass descriptors whose close takes an hour: no thread of aegis waits
+//! for it, and other services are not affected.
 
 use std::io::{IoSlice, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg,
 
 use crate::harness::kernel::without_so_passrights;
 use crate::harness::service::until_closed;
-use crate::harness::{Aegis, Service, World, answer, metric, operator, wait_until};
+use crate::harness::{Aegis, Service, World, admin_socket, answer, metric, wait_until};
 
 /// TCP connections whose sockets take an hour to close: their peers do not read.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ impl Peers {
     }
 }
 
-/// Sends bytes with a socket, or alone where the kernel does not let it pass.
+/// Sends bytes with a socket, or without it if the kernel refuses to pass it.
 fn pass(stream: &UnixStream, bytes: &[u8], socket: TcpStream, flags: SendFlags) {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut along = SendAncillaryBuffer::new(&mut space);
@@ -42,7 +42,7 @@ fn pass(stream: &UnixStream, bytes: &[u8], socket: TcpStream, flags: SendFlags) 
     assert!(along.push(SendAncillaryMessage::ScmRights(&descriptors)));
     let sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut along, flags);
     if sent.is_err() {
-        // Then it is closed here.
+        // The socket is then closed by the test.
         sockopt::set_socket_linger(&socket, None).unwrap();
         drop((&*stream).write_all(bytes));
     }
@@ -64,7 +64,7 @@ const ALL: [When; 4] = [
     When::InsteadOfTheAnswer,
 ];
 
-fn passing(world: &World, name: &str, peers: &Peers, when: When) -> Service {
+fn descriptor_passing_service(world: &World, name: &str, peers: &Peers, when: When) -> Service {
     let peers = peers.clone();
     Service::with(&world.socket(name), move |stream| {
         let socket = peers.slow_socket();
@@ -88,7 +88,7 @@ fn passing(world: &World, name: &str, peers: &Peers, when: When) -> Service {
     })
 }
 
-/// A world with an admin socket, where each service has two places.
+/// A world with an admin socket, and with two scrapes at once for each service.
 fn world() -> World {
     let mut world = World::new();
     world.settings.top = "admin_socket = \"admin.sock\"\n".to_owned();
@@ -101,52 +101,52 @@ fn start_on_an_older_kernel(world: &World) -> Aegis {
     without_so_passrights(move || Aegis::start(&config, &[]))
 }
 
-/// Scrapes each hostile service until every thread must have met one, and then a good one.
-fn nothing_waits(world: &World, aegis: &Aegis) {
+/// Scrapes each hostile service often enough to reach every thread, and a good one each time.
+fn assert_nothing_blocks(world: &World, aegis: &Aegis) {
     let peers = Peers::default();
     let _good = world.service("good", answer("up 1\n"));
     for when in ALL {
         let name = format!("{when:?}").to_lowercase();
-        let _hostile = passing(world, &name, &peers, when);
+        let _hostile = descriptor_passing_service(world, &name, &peers, when);
         for _ in 0..8 {
             let impatient = "X-Prometheus-Scrape-Timeout-Seconds: 0.3\r\n";
             let connection = world.prometheus(aegis).connect();
             let mut connection = connection.unwrap();
-            drop(connection.ask("GET", &format!("/{name}"), impatient));
+            drop(connection.request("GET", &format!("/{name}"), impatient));
             let scraped = world.prometheus(aegis).get("/good");
             assert_eq!(scraped.status, 200, "{when:?}");
         }
     }
-    let asked = operator::ask(&world.path("admin.sock"), "GET", "/-/healthy", "");
-    assert_eq!(asked.status, 200);
+    let healthy = admin_socket::request(&world.path("admin.sock"), "GET", "/-/healthy", "");
+    assert_eq!(healthy.status, 200);
 }
 
-fn refuses_descriptors(world: &World, aegis: &Aegis) -> Option<f64> {
+fn so_passrights_metric(world: &World, aegis: &Aegis) -> Option<f64> {
     let own = world.prometheus(aegis).get("/metrics").text();
     metric(&own, r#"aegis_sandbox_active{kind="so_passrights"}"#)
 }
 
 #[test]
-fn a_socket_that_a_service_passes_and_that_is_slow_to_close_holds_nothing_up() {
+fn a_passed_socket_that_is_slow_to_close_blocks_nothing() {
     let world = world();
     let aegis = world.start();
-    nothing_waits(&world, &aegis);
+    assert_nothing_blocks(&world, &aegis);
 }
 
 #[test]
-fn a_socket_that_a_service_passes_holds_nothing_up_on_older_kernels() {
+fn a_passed_socket_blocks_nothing_on_older_kernels() {
     let world = world();
     let aegis = start_on_an_older_kernel(&world);
-    assert_eq!(refuses_descriptors(&world, &aegis), Some(0.0));
-    nothing_waits(&world, &aegis);
+    assert_eq!(so_passrights_metric(&world, &aegis), Some(0.0));
+    assert_nothing_blocks(&world, &aegis);
 }
 
 #[test]
-fn on_older_kernels_a_service_that_passes_descriptors_fails_and_keeps_its_places() {
+fn on_older_kernels_passing_descriptors_fails_the_scrape_and_holds_its_permits() {
     let world = world();
     let aegis = start_on_an_older_kernel(&world);
     let peers = Peers::default();
-    let _hostile = passing(&world, "hostile", &peers, When::WithTheAnswer);
+    let _hostile = descriptor_passing_service(&world, "hostile", &peers, When::WithTheAnswer);
     let scrape = || {
         let answer = world.prometheus(&aegis).get("/hostile");
         (
@@ -155,14 +155,14 @@ fn on_older_kernels_a_service_that_passes_descriptors_fails_and_keeps_its_places
         )
     };
     assert_eq!(scrape(), (502, "malformed".to_owned()));
-    aegis.logged(&["malformed", "the other side passed descriptors along"]);
-    // Each connection that is still being closed keeps its place. (Now and then the service has
-    // the last descriptor itself, and waits in place of aegis.)
+    aegis.logged(&["malformed", "the peer passed file descriptors"]);
+    // Each connection that is still closing keeps its permit. (Sometimes the service has the last
+    // descriptor, and waits instead of aegis.)
     wait_until(|| scrape() == (503, "busy".to_owned()));
 }
 
 #[test]
-fn on_older_kernels_a_service_that_hangs_up_gets_its_places_back_whatever_others_pass() {
+fn on_older_kernels_a_closed_service_regains_its_permits() {
     let world = world();
     let aegis = start_on_an_older_kernel(&world);
     let peers = Peers::default();
@@ -170,9 +170,9 @@ fn on_older_kernels_a_service_that_hangs_up_gets_its_places_back_whatever_others
         let answer = world.prometheus(&aegis).get(service);
         answer.header("Aegis-Reason").unwrap().to_owned()
     };
-    let _hostile = passing(&world, "hostile", &peers, When::WithTheAnswer);
+    let _hostile = descriptor_passing_service(&world, "hostile", &peers, When::WithTheAnswer);
     wait_until(|| reason("/hostile") == "busy");
-    // As a shell script may: it answers with its request unread, and hangs up.
+    // As a shell script may: it answers without reading the request, and closes.
     let listener = UnixListener::bind(world.socket("script")).unwrap();
     let script = move || {
         for mut stream in listener.incoming().map(Result::unwrap) {
@@ -186,7 +186,7 @@ fn on_older_kernels_a_service_that_hangs_up_gets_its_places_back_whatever_others
 }
 
 #[test]
-fn on_older_kernels_a_service_that_passes_nothing_is_scraped_as_often_as_on_others() {
+fn on_older_kernels_ordinary_services_keep_their_concurrency() {
     let mut world = world();
     world.settings.limits = "scrapes_per_service = 1\n".to_owned();
     let aegis = start_on_an_older_kernel(&world);
@@ -194,43 +194,43 @@ fn on_older_kernels_a_service_that_passes_nothing_is_scraped_as_often_as_on_othe
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     for _ in 0..400 {
         assert_eq!(connection.get("/good").unwrap().text(), "up 1\n");
-        assert_eq!(connection.ask("HEAD", "/good", "").unwrap().status, 200);
+        assert_eq!(connection.request("HEAD", "/good", "").unwrap().status, 200);
     }
 }
 
 #[test]
-fn a_socket_that_an_operator_passes_holds_nothing_up() {
+fn a_socket_passed_to_the_admin_socket_blocks_nothing() {
     let world = world();
     let peers = Peers::default();
     let admin = world.path("admin.sock");
     for start in [World::start, start_on_an_older_kernel] {
         let aegis = start(&world);
         let kept: Vec<UnixStream> = (0..4).map(|_| pass_to(&admin, &peers)).collect();
-        let asked = operator::ask(&admin, "GET", "/-/healthy", "");
-        assert_eq!(asked.status, 200);
+        let healthy = admin_socket::request(&admin, "GET", "/-/healthy", "");
+        assert_eq!(healthy.status, 200);
         drop((kept, aegis));
     }
 }
 
-/// Connects to the admin socket and passes a socket along with half a request.
+/// Connects to the admin socket and passes a socket with half a request.
 fn pass_to(admin: &Path, peers: &Peers) -> UnixStream {
     #[expect(clippy::disallowed_methods, reason = "the operator's side")]
     let stream = UnixStream::connect(admin).unwrap();
     let (passing, socket) = (stream.try_clone().unwrap(), peers.slow_socket());
-    // If aegis closes it first, that thread has the last descriptor, and waits in its place.
+    // If aegis closes it first, this thread has the last descriptor, and waits instead of aegis.
     std::thread::spawn(move || pass(&passing, b"GET /", socket, SendFlags::NOSIGNAL));
     stream
 }
 
 #[test]
-fn on_older_kernels_it_stops_with_slow_sockets_in_what_waits_to_be_accepted() {
+fn on_older_kernels_shutdown_does_not_wait_for_slow_sockets_in_the_backlog() {
     let world = world();
     let peers = Peers::default();
     let admin = world.path("admin.sock");
     let mut aegis = start_on_an_older_kernel(&world);
-    // As many as are served at once, and some that wait.
+    // The maximum number of connections, and some that wait.
     let kept: Vec<UnixStream> = (0..20).map(|_| pass_to(&admin, &peers)).collect();
     aegis.signal(rustix::process::Signal::TERM);
-    assert_eq!(aegis.ended().code(), Some(0));
+    assert_eq!(aegis.wait_for_exit().code(), Some(0));
     drop(kept);
 }

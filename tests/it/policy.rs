@@ -1,14 +1,14 @@
-//! Stage 4: the policy, all that asks it, and a reading of the documents agree on every case.
+//! Stage 4: the policy, `aegis explain` and a naive model agree on every case.
 
 use std::net::{IpAddr, SocketAddr};
 
-use aegis::identity::{Claim, Identity};
-use aegis::networks::{Network, Networks};
-use aegis::origin::Origin;
-use aegis::peer::Peer;
-use aegis::policy::{Entry, Policy, Says};
+use aegis::policy::identity::{Claim, Identity};
+use aegis::policy::networks::{Network, Networks};
+use aegis::policy::peer::Peer;
+use aegis::policy::service_name::ServiceName;
+use aegis::policy::{ColumnMatch, Entry, Policy};
 use aegis::refusal::Refusal;
-use aegis::service::ServiceName;
+use aegis::text::origin::Origin;
 
 /// Small alphabets, so that columns match often and for many reasons.
 const NETWORKS: &[&str] = &[
@@ -93,28 +93,28 @@ impl Dice {
         usize::try_from(rolled).unwrap() % end
     }
 
-    fn one(&mut self, of: &[&'static str]) -> &'static str {
+    fn pick(&mut self, of: &[&'static str]) -> &'static str {
         of[self.below(of.len())]
     }
 
-    fn some(&mut self, of: &[&'static str], most: usize) -> Vec<&'static str> {
-        (0..=self.below(most)).map(|_| self.one(of)).collect()
+    fn pick_some(&mut self, of: &[&'static str], most: usize) -> Vec<&'static str> {
+        (0..=self.below(most)).map(|_| self.pick(of)).collect()
     }
 }
 
 /// An entry as an operator writes it.
-struct Written {
+struct EntryText {
     networks: Vec<&'static str>,
     identities: Vec<&'static str>,
     services: Vec<&'static str>,
 }
 
-impl Written {
-    fn roll(dice: &mut Dice) -> Self {
+impl EntryText {
+    fn random(dice: &mut Dice) -> Self {
         Self {
-            networks: dice.some(NETWORKS, 2),
-            identities: dice.some(PATTERNS, 3),
-            services: dice.some(GRANTS, 2),
+            networks: dice.pick_some(NETWORKS, 2),
+            identities: dice.pick_some(PATTERNS, 3),
+            services: dice.pick_some(GRANTS, 2),
         }
     }
 
@@ -140,14 +140,16 @@ impl Written {
         }
     }
 
-    /// The three columns, read from the text alone.
-    fn says(&self, address: &str, names: &[&str], service: &str) -> [bool; 3] {
+    /// The three columns, computed from the text.
+    fn columns_for(&self, address: &str, names: &[&str], service: &str) -> [bool; 3] {
         let bits = bits(address);
         [
-            self.networks.iter().any(|network| holds(network, &bits)),
+            self.networks
+                .iter()
+                .any(|network| network_contains(network, &bits)),
             self.identities
                 .iter()
-                .any(|pattern| names.iter().any(|name| is(pattern, name))),
+                .any(|pattern| names.iter().any(|name| pattern_matches(pattern, name))),
             self.services
                 .iter()
                 .any(|pattern| match pattern.strip_suffix('*') {
@@ -158,7 +160,7 @@ impl Written {
     }
 }
 
-/// An address as a text of 0 and 1, as long as its family's; a mapped one is IPv4.
+/// An address as a string of bits. An IPv4-mapped address becomes IPv4.
 fn bits(address: &str) -> String {
     let octets = match address.trim_start_matches("::ffff:").parse().unwrap() {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -167,14 +169,14 @@ fn bits(address: &str) -> String {
     octets.iter().map(|octet| format!("{octet:08b}")).collect()
 }
 
-fn holds(network: &str, address: &str) -> bool {
+fn network_contains(network: &str, address: &str) -> bool {
     let (base, prefix) = network.split_once('/').unwrap_or((network, "128"));
     let base = bits(base);
     let prefix = prefix.parse::<usize>().unwrap().min(base.len());
     base.len() == address.len() && base.get(..prefix) == address.get(..prefix)
 }
 
-fn is(pattern: &str, name: &str) -> bool {
+fn pattern_matches(pattern: &str, name: &str) -> bool {
     let pattern = match pattern.starts_with("spiffe:") {
         true => format!("uri:{pattern}"),
         false => pattern.to_owned(),
@@ -194,8 +196,8 @@ fn is(pattern: &str, name: &str) -> bool {
     below.is_some_and(|rest| !rest.is_empty())
 }
 
-fn rolled_names(dice: &mut Dice) -> Vec<&'static str> {
-    let mut names = dice.some(NAMES, 3);
+fn random_names(dice: &mut Dice) -> Vec<&'static str> {
+    let mut names = dice.pick_some(NAMES, 3);
     // A certificate has one key.
     let key = names.iter().position(|name| name.starts_with("spki:"));
     let mut at = 0;
@@ -207,17 +209,17 @@ fn rolled_names(dice: &mut Dice) -> Vec<&'static str> {
 }
 
 #[test]
-fn policy_explanation_and_a_naive_reading_agree_on_100_000_cases() {
+fn policy_explain_and_a_naive_model_agree_on_100_000_cases() {
     let mut dice = Dice(0x6165_6769_7321_2121);
     let mut granted = 0;
     for _ in 0..5_000 {
-        let written: Vec<Written> = (0..=dice.below(4))
-            .map(|_| Written::roll(&mut dice))
+        let written: Vec<EntryText> = (0..=dice.below(4))
+            .map(|_| EntryText::random(&mut dice))
             .collect();
-        let policy = Policy::new(written.iter().map(Written::parsed).collect()).unwrap();
+        let policy = Policy::new(written.iter().map(EntryText::parsed).collect()).unwrap();
         for _ in 0..20 {
-            let (from, to) = (dice.one(ADDRESSES), dice.one(SERVICES));
-            let names = rolled_names(&mut dice);
+            let (from, to) = (dice.pick(ADDRESSES), dice.pick(SERVICES));
+            let names = random_names(&mut dice);
             let peer = Peer::new(SocketAddr::new(from.parse().unwrap(), 1));
             let service: ServiceName = to.parse().unwrap();
             let claims = names.iter().map(|name| name.parse::<Claim>().unwrap());
@@ -226,12 +228,13 @@ fn policy_explanation_and_a_naive_reading_agree_on_100_000_cases() {
 
             let expected: Vec<[bool; 3]> = written
                 .iter()
-                .map(|entry| entry.says(from, &names, to))
+                .map(|entry| entry.columns_for(from, &names, to))
                 .collect();
             let columns = policy.columns(&peer, &identity, &service);
             let explained: Vec<[bool; 3]> = columns
-                .map(|said| {
-                    [said.networks, said.identities, said.services].map(|says| says == Says::Yes)
+                .map(|entry| {
+                    [entry.networks, entry.identities, entry.services]
+                        .map(|column| column == ColumnMatch::Yes)
                 })
                 .collect();
             assert_eq!(explained, expected, "{case}");
@@ -259,6 +262,6 @@ fn policy_explanation_and_a_naive_reading_agree_on_100_000_cases() {
             }
         }
     }
-    // Both answers are common, or the dice are loaded.
+    // Both results must be common, or the cases are not random enough.
     assert!((10_000..90_000).contains(&granted), "{granted}");
 }

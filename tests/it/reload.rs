@@ -1,5 +1,5 @@
-//! What the operator's files say is what is true on the wire, on open connections too; and a
-//! broken file takes nothing down.
+//! A reload applies the operator's files, to open connections as well. A broken file interrupts
+//! nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ pub const DAY: Duration = Duration::from_secs(24 * 3600);
 const OTHER: &str = "other.example.org";
 
 /// A world with two scrapers, both admitted, each with an open connection.
-pub struct Stage {
+pub struct Fixture {
     pub world: World,
     pub aegis: Aegis,
     _service: Service,
@@ -24,11 +24,11 @@ pub struct Stage {
     other: Connection,
 }
 
-pub fn stage() -> Stage {
+pub fn fixture() -> Fixture {
     let mut world = World::new();
     let both = format!(r#""dns:{PROMETHEUS}", "dns:{OTHER}""#);
     world.settings.allow = allow(r#""127.0.0.1""#, &both, r#""*""#);
-    // Whoever waits for a new certificate connects again and again for a second.
+    // A test that waits for a new certificate reconnects for about a second.
     world.settings.limits = "scrape_timeout = \"1h\"\nconnection_burst = 100000".to_owned();
     let service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
@@ -39,7 +39,7 @@ pub fn stage() -> Stage {
     let mut prometheus = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(prometheus.get("/node").unwrap().status, 200);
     assert_eq!(other.get("/node").unwrap().status, 200);
-    Stage {
+    Fixture {
         world,
         aegis,
         _service: service,
@@ -48,10 +48,10 @@ pub fn stage() -> Stage {
     }
 }
 
-impl Stage {
-    /// Tells aegis to reload, and waits until it has.
+impl Fixture {
+    /// Sends SIGHUP, and waits for the end of the reload.
     pub fn reload(&mut self) {
-        let before = self.aegis.times(RELOADED);
+        let before = self.aegis.count_logged(RELOADED);
         self.world.write_config();
         self.aegis.signal(Signal::HUP);
         self.aegis.logged_times(before + 1, RELOADED);
@@ -61,235 +61,246 @@ impl Stage {
 pub const RELOADED: &[&str] = &["INFO reloaded"];
 
 #[test]
-fn a_scraper_removed_by_reload_is_closed_on_its_open_connection_and_others_notice_nothing() {
-    let mut stage = stage();
-    stage.world.settings.allow = allow(r#""127.0.0.1""#, &format!(r#""dns:{OTHER}""#), r#""*""#);
-    stage.reload();
-    assert!(stage.prometheus.is_closed());
-    let line = stage.aegis.refused("handshake", "identity");
+fn a_scraper_removed_by_reload_is_disconnected_and_others_stay() {
+    let mut fixture = fixture();
+    fixture.world.settings.allow = allow(r#""127.0.0.1""#, &format!(r#""dns:{OTHER}""#), r#""*""#);
+    fixture.reload();
+    assert!(fixture.prometheus.is_closed());
+    let line = fixture.aegis.logged_refusal("handshake", "identity");
     assert!(
         line.contains("no longer admitted") && line.contains(PROMETHEUS),
         "{line}"
     );
     assert!(
-        stage
+        fixture
             .world
-            .prometheus(&stage.aegis)
+            .prometheus(&fixture.aegis)
             .try_get("/node")
             .is_err()
     );
-    assert_eq!(stage.other.get("/node").unwrap().status, 200);
+    assert_eq!(fixture.other.get("/node").unwrap().status, 200);
 }
 
 #[test]
-fn a_grant_removed_by_reload_is_refused_on_the_open_connection_which_stays() {
-    let mut stage = stage();
+fn a_grant_removed_by_reload_is_refused_on_its_open_connection() {
+    let mut fixture = fixture();
     let both = format!(r#""dns:{PROMETHEUS}", "dns:{OTHER}""#);
-    stage.world.settings.allow = allow(r#""127.0.0.1""#, &both, r#""web""#);
-    stage.reload();
-    assert_eq!(stage.prometheus.get("/node").unwrap().status, 404);
-    stage.aegis.refused("authorize", "not_granted");
+    fixture.world.settings.allow = allow(r#""127.0.0.1""#, &both, r#""web""#);
+    fixture.reload();
+    assert_eq!(fixture.prometheus.get("/node").unwrap().status, 404);
+    fixture.aegis.logged_refusal("authorize", "not_granted");
 }
 
 #[test]
-fn a_certificate_revoked_by_reload_is_out_at_once_and_others_of_its_ca_stay() {
-    let mut stage = stage();
-    let leaver = stage.world.pki.client();
-    let mut leaving = stage
+fn a_certificate_revoked_by_reload_is_disconnected_and_others_stay() {
+    let mut fixture = fixture();
+    let leaver = fixture.world.pki.client();
+    let mut leaving = fixture
         .world
-        .scraper(&stage.aegis, Some(&leaver))
+        .scraper(&fixture.aegis, Some(&leaver))
         .connect()
         .unwrap();
     assert_eq!(leaving.get("/node").unwrap().status, 200);
-    let crl = stage.world.pki.crl_revoking(&leaver, DAY);
-    fs::write(stage.world.path("crl.pem"), crl).unwrap();
-    stage.world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
-    stage.reload();
+    let crl = fixture.world.pki.crl_revoking(&leaver, DAY);
+    fs::write(fixture.world.path("crl.pem"), crl).unwrap();
+    fixture.world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
+    fixture.reload();
     assert!(leaving.is_closed());
     assert!(
-        stage
+        fixture
             .aegis
-            .refused("handshake", "revoked")
+            .logged_refusal("handshake", "revoked")
             .contains(&leaver.serial)
     );
-    let again = stage.world.scraper(&stage.aegis, Some(&leaver));
+    let again = fixture.world.scraper(&fixture.aegis, Some(&leaver));
     assert!(again.try_get("/node").is_err());
-    for connection in [&mut stage.prometheus, &mut stage.other] {
+    for connection in [&mut fixture.prometheus, &mut fixture.other] {
         assert_eq!(connection.get("/node").unwrap().status, 200);
     }
 }
 
 #[test]
-fn another_client_ca_closes_whoever_it_does_not_vouch_for() {
-    let mut stage = stage();
+fn a_replaced_client_ca_disconnects_scrapers_of_the_old_one() {
+    let mut fixture = fixture();
     let ca = Pki::new();
-    fs::write(stage.world.path("ca.pem"), ca.ca_pem()).unwrap();
-    stage.reload();
-    assert!(stage.prometheus.is_closed() && stage.other.is_closed());
-    stage.aegis.refused("handshake", "untrusted");
-    let successor = stage.world.scraper(&stage.aegis, Some(&ca.client()));
+    fs::write(fixture.world.path("ca.pem"), ca.ca_pem()).unwrap();
+    fixture.reload();
+    assert!(fixture.prometheus.is_closed() && fixture.other.is_closed());
+    fixture.aegis.logged_refusal("handshake", "untrusted");
+    let successor = fixture.world.scraper(&fixture.aegis, Some(&ca.client()));
     assert_eq!(successor.get("/node").status, 200);
 }
 
 #[test]
-fn an_address_removed_by_reload_is_closed() {
-    let mut stage = stage();
-    stage.world.settings.allow = allow(r#""192.0.2.0/24""#, r#""*""#, r#""*""#);
-    stage.reload();
-    assert!(stage.prometheus.is_closed());
+fn an_address_removed_by_reload_is_disconnected() {
+    let mut fixture = fixture();
+    fixture.world.settings.allow = allow(r#""192.0.2.0/24""#, r#""*""#, r#""*""#);
+    fixture.reload();
+    assert!(fixture.prometheus.is_closed());
     assert!(
-        stage
+        fixture
             .aegis
-            .refused("admit", "network")
+            .logged_refusal("admit", "network")
             .contains("no longer admitted")
     );
 }
 
 #[test]
-fn a_scrape_in_flight_that_nothing_admits_any_more_is_cut_soon_and_visibly() {
-    let mut stage = stage();
+fn a_scrape_in_flight_that_is_no_longer_allowed_is_aborted() {
+    let mut fixture = fixture();
     // It never answers and never hangs up: only aegis can end this scrape.
-    let hung = Service::with(&stage.world.socket("hung"), |_| {
+    let hung = Service::with(&fixture.world.socket("hung"), |_| {
         loop {
             std::thread::park();
         }
     });
     let request = b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n";
-    stage.prometheus.send(request).unwrap();
-    hung.asked(1);
-    stage.world.settings.allow = allow(r#""127.0.0.1""#, &format!(r#""dns:{OTHER}""#), r#""*""#);
-    stage.reload();
-    let cut = stage.prometheus.answer(false).unwrap_err();
+    fixture.prometheus.send(request).unwrap();
+    hung.wait_for_requests(1);
+    fixture.world.settings.allow = allow(r#""127.0.0.1""#, &format!(r#""dns:{OTHER}""#), r#""*""#);
+    fixture.reload();
+    let cut = fixture.prometheus.answer(false).unwrap_err();
     assert_eq!(cut.kind(), std::io::ErrorKind::UnexpectedEof, "{cut}");
-    let line = stage.aegis.refused("handshake", "identity");
+    let line = fixture.aegis.logged_refusal("handshake", "identity");
     assert!(line.contains("service=hung"), "{line}");
     let failed =
         r#"aegis_scrape_failures_total{service="hung",stage="handshake",reason="identity"} 1"#;
-    let metrics = stage.other.get("/metrics").unwrap().text();
+    let metrics = fixture.other.get("/metrics").unwrap().text();
     assert!(metrics.contains(failed), "{metrics}");
 }
 
-/// The serial number of the certificate that aegis shows to a new connection.
-fn shown(stage: &Stage) -> Vec<u8> {
-    let connection = stage.world.prometheus(&stage.aegis).connect().unwrap();
+/// The certificate that aegis serves to a new connection.
+fn served_certificate(fixture: &Fixture) -> Vec<u8> {
+    let connection = fixture.world.prometheus(&fixture.aegis).connect().unwrap();
     let chain = connection.stream.conn.peer_certificates().unwrap();
     chain[0].to_vec()
 }
 
-fn until_shown(stage: &Stage, expected: &[u8]) {
+fn wait_until_served(fixture: &Fixture, expected: &[u8]) {
     let deadline = Instant::now() + PATIENCE;
-    while shown(stage) != expected {
+    while served_certificate(fixture) != expected {
         assert!(
             Instant::now() < deadline,
-            "the new certificate was never shown"
+            "the new certificate was never served"
         );
     }
 }
 
 #[test]
-fn a_new_certificate_is_shown_without_being_told_and_open_connections_stay() {
-    let mut stage = stage();
-    let renewed = stage.world.pki.server();
-    // One file after the other; in between they do not fit, and the old pair stays.
+fn a_renewed_certificate_is_served_without_a_signal_and_connections_stay() {
+    let mut fixture = fixture();
+    let renewed = fixture.world.pki.server();
+    // One file after the other. In between they do not match, and the old pair stays in use.
     let elsewhere = tempfile::tempdir().unwrap();
     renewed.write(elsewhere.path(), "server");
     fs::copy(
         elsewhere.path().join("server.pem"),
-        stage.world.path("server.pem"),
+        fixture.world.path("server.pem"),
     )
     .unwrap();
-    stage
+    fixture
         .aegis
         .logged(&["ERROR", "not reloaded", "is not the key of the certificate"]);
-    assert_ne!(shown(&stage), renewed.chain[0].to_vec());
+    assert_ne!(served_certificate(&fixture), renewed.chain[0].to_vec());
     fs::copy(
         elsewhere.path().join("server.key"),
-        stage.world.path("server.key"),
+        fixture.world.path("server.key"),
     )
     .unwrap();
-    until_shown(&stage, &renewed.chain[0]);
-    assert_eq!(stage.prometheus.get("/node").unwrap().status, 200);
+    wait_until_served(&fixture, &renewed.chain[0]);
+    assert_eq!(fixture.prometheus.get("/node").unwrap().status, 200);
 }
 
 #[test]
-fn a_folder_swapped_by_its_link_as_kubernetes_does_is_seen() {
-    let mut stage = stage();
-    let renewed = stage.world.pki.server();
+fn a_directory_swapped_by_a_link_as_in_kubernetes_is_reloaded() {
+    let mut fixture = fixture();
+    let renewed = fixture.world.pki.server();
     for version in ["v1", "v2"] {
-        fs::create_dir(stage.world.path(version)).unwrap();
+        fs::create_dir(fixture.world.path(version)).unwrap();
     }
     for file in ["server.pem", "server.key"] {
-        fs::rename(stage.world.path(file), stage.world.path("v1").join(file)).unwrap();
-        symlink(format!("..data/{file}"), stage.world.path(file)).unwrap();
+        fs::rename(
+            fixture.world.path(file),
+            fixture.world.path("v1").join(file),
+        )
+        .unwrap();
+        symlink(format!("..data/{file}"), fixture.world.path(file)).unwrap();
     }
-    renewed.write(&stage.world.path("v2"), "server");
-    symlink("v1", stage.world.path("..data")).unwrap();
-    stage.reload();
-    symlink("v2", stage.world.path("..data_tmp")).unwrap();
-    fs::rename(stage.world.path("..data_tmp"), stage.world.path("..data")).unwrap();
-    until_shown(&stage, &renewed.chain[0]);
+    renewed.write(&fixture.world.path("v2"), "server");
+    symlink("v1", fixture.world.path("..data")).unwrap();
+    fixture.reload();
+    symlink("v2", fixture.world.path("..data_tmp")).unwrap();
+    fs::rename(
+        fixture.world.path("..data_tmp"),
+        fixture.world.path("..data"),
+    )
+    .unwrap();
+    wait_until_served(&fixture, &renewed.chain[0]);
 }
 
 #[test]
-fn sighup_reloads_though_no_file_has_changed() {
-    let stage = stage();
-    stage.aegis.signal(Signal::HUP);
-    stage.aegis.logged(RELOADED);
+fn sighup_reloads_unchanged_files() {
+    let fixture = fixture();
+    fixture.aegis.signal(Signal::HUP);
+    fixture.aegis.logged(RELOADED);
 }
 
 #[test]
-fn what_failed_is_tried_again_though_no_file_has_changed() {
-    let stage = stage();
-    let (here, gone) = (stage.world.path("services"), stage.world.path("gone"));
+fn a_failed_reload_is_retried_with_unchanged_files() {
+    let fixture = fixture();
+    let (here, gone) = (fixture.world.path("services"), fixture.world.path("gone"));
     fs::rename(&here, &gone).unwrap();
-    stage.aegis.signal(Signal::HUP);
-    stage
+    fixture.aegis.signal(Signal::HUP);
+    fixture
         .aegis
         .logged(&["ERROR", "not reloaded", "services cannot be opened"]);
     fs::rename(&gone, &here).unwrap();
-    stage.aegis.logged(RELOADED);
+    fixture.aegis.logged(RELOADED);
 }
 
 #[test]
-fn what_only_a_restart_can_change_is_said_so() {
-    let mut stage = stage();
-    stage.world.settings.listen = r#"["127.0.0.1:0", "127.0.0.2:0"]"#.to_owned();
-    let warning = &["WARN", "change only by a restart"];
-    stage.reload();
-    stage.aegis.logged(warning);
-    assert_eq!(stage.prometheus.get("/node").unwrap().status, 200);
-    // What runs is named again.
-    stage.world.settings.listen = r#"["127.0.0.1:0"]"#.to_owned();
-    stage.reload();
-    assert_eq!(stage.aegis.times(warning), 1);
+fn a_setting_that_needs_a_restart_is_reported() {
+    let mut fixture = fixture();
+    fixture.world.settings.listen = r#"["127.0.0.1:0", "127.0.0.2:0"]"#.to_owned();
+    let warning = &["WARN", "need a restart"];
+    fixture.reload();
+    fixture.aegis.logged(warning);
+    assert_eq!(fixture.prometheus.get("/node").unwrap().status, 200);
+    // The configuration matches the running process again.
+    fixture.world.settings.listen = r#"["127.0.0.1:0"]"#.to_owned();
+    fixture.reload();
+    assert_eq!(fixture.aegis.count_logged(warning), 1);
 }
 
 #[test]
-fn a_directory_that_was_never_in_force_leaves_no_service_behind() {
-    let mut stage = stage();
-    let elsewhere = stage.world.path("elsewhere");
+fn a_refused_reload_leaves_no_services_behind() {
+    let mut fixture = fixture();
+    let elsewhere = fixture.world.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let _stray = Service::answering(&elsewhere.join("stray.sock"), answer("up 1\n").into());
-    let good = fs::read_to_string(stage.world.path("aegis.toml")).unwrap();
+    let good = fs::read_to_string(fixture.world.path("aegis.toml")).unwrap();
     let bad = good.replace("\"services\"", "\"elsewhere\"");
     let bad = bad.replace("\"server.key\"", "\"absent.key\"");
-    fs::write(stage.world.path("aegis.toml"), bad).unwrap();
-    stage.aegis.signal(Signal::HUP);
-    stage.aegis.logged(&["not reloaded", "absent.key"]);
-    fs::write(stage.world.path("aegis.toml"), good).unwrap();
-    stage.aegis.logged(RELOADED);
-    let told = stage.prometheus.get("/-/sd").unwrap().text();
-    assert!(told.contains("/node") && !told.contains("stray"), "{told}");
+    fs::write(fixture.world.path("aegis.toml"), bad).unwrap();
+    fixture.aegis.signal(Signal::HUP);
+    fixture.aegis.logged(&["not reloaded", "absent.key"]);
+    fs::write(fixture.world.path("aegis.toml"), good).unwrap();
+    fixture.aegis.logged(RELOADED);
+    let discovery = fixture.prometheus.get("/-/sd").unwrap().text();
+    assert!(
+        discovery.contains("/node") && !discovery.contains("stray"),
+        "{discovery}"
+    );
 }
 
 #[test]
-fn reload_after_reload_no_scrape_fails_and_nothing_is_left_open() {
+fn repeated_reloads_fail_no_scrape_and_leak_no_descriptors() {
     const RELOADS: usize = 100;
-    let mut stage = stage();
+    let mut fixture = fixture();
     let done = Arc::new(AtomicBool::new(false));
     let scraping: Vec<_> = (0..2)
         .map(|_| {
-            let (scraper, done) = (stage.world.prometheus(&stage.aegis), Arc::clone(&done));
+            let (scraper, done) = (fixture.world.prometheus(&fixture.aegis), Arc::clone(&done));
             std::thread::spawn(move || {
                 let mut connection = scraper.connect().unwrap();
                 while !done.load(Ordering::Relaxed) {
@@ -299,20 +310,20 @@ fn reload_after_reload_no_scrape_fails_and_nothing_is_left_open() {
             })
         })
         .collect();
-    stage.reload();
-    let before = stage.prometheus.open_descriptors();
+    fixture.reload();
+    let before = fixture.prometheus.open_descriptors();
     for _ in 0..RELOADS {
-        stage.reload();
+        fixture.reload();
     }
     done.store(true, Ordering::Relaxed);
     for scraping in scraping {
         scraping.join().unwrap();
     }
-    // Two scrapes may have been under way then; those that ended now are still closing.
+    // Two scrapes may have been in flight, and the closed connections may still be closing.
     let deadline = Instant::now() + PATIENCE;
-    while stage.prometheus.open_descriptors() > before + 4.0 {
+    while fixture.prometheus.open_descriptors() > before + 4.0 {
         assert!(Instant::now() < deadline, "descriptors are left open");
         std::thread::yield_now();
     }
-    assert_eq!(stage.prometheus.get("/node").unwrap().status, 200);
+    assert_eq!(fixture.prometheus.get("/node").unwrap().status, 200);
 }

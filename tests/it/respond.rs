@@ -1,14 +1,14 @@
-//! Stage 6: what a scraper gets is what the service sent, or visibly not whole.
+//! Stage 6: a scraper gets the service's metrics or a visibly incomplete answer.
 
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use procfs::process::Process;
 
-use crate::harness::{Connection, Service, World, answer};
+use crate::harness::{Connection, Service, World, answer, metric};
 
 #[test]
-fn every_format_passes_byte_for_byte_with_its_type_and_encoding() {
+fn every_format_is_relayed_byte_for_byte_with_its_type_and_encoding() {
     const CASES: &[(&str, &str, &[u8])] = &[
         ("text/plain; version=0.0.4; charset=utf-8", "", b"up 1\n"),
         (
@@ -52,7 +52,7 @@ fn every_format_passes_byte_for_byte_with_its_type_and_encoding() {
 }
 
 #[test]
-fn only_type_encoding_and_length_of_a_service_s_head_come_out() {
+fn only_type_encoding_and_length_of_a_response_head_are_relayed() {
     let world = World::new();
     let sent = "HTTP/1.1 200 Fine\r\nServer: leaky/1.0\r\nDate: x\r\nSet-Cookie: a=b\r\nX-Y: z\r\nConnection: close\r\nLink: <a>\r\nLocation: /x\r\nRefresh: 0;/x\r\nContent-Disposition: inline\r\nContent-Location: /x\r\nX-Content-Type-Options: sniff\r\nContent-Security-Policy: script-src *\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\n";
     let _service = world.service("node", sent);
@@ -70,7 +70,7 @@ const FOR_BROWSERS: &str =
     "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox; default-src 'none'\r\n";
 
 #[test]
-fn no_answer_but_the_page_may_run_or_load_anything_in_a_browser() {
+fn csp_forbids_scripts_and_loads_outside_the_page() {
     let world = World::new();
     let _node = world.service("node", answer("up 1\n"));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nup 1\n\r\n0\r\n\r\n";
@@ -91,7 +91,11 @@ fn no_answer_but_the_page_may_run_or_load_anything_in_a_browser() {
         ("/-/healthy", 200),
     ] {
         for method in ["GET", "HEAD"] {
-            let got = scraper.connect().unwrap().ask(method, path, "").unwrap();
+            let got = scraper
+                .connect()
+                .unwrap()
+                .request(method, path, "")
+                .unwrap();
             assert_eq!(got.status, status, "{method} {path}");
             assert!(
                 got.head.contains(FOR_BROWSERS),
@@ -100,13 +104,17 @@ fn no_answer_but_the_page_may_run_or_load_anything_in_a_browser() {
             );
         }
     }
-    let post = scraper.connect().unwrap().ask("POST", "/node", "").unwrap();
+    let post = scraper
+        .connect()
+        .unwrap()
+        .request("POST", "/node", "")
+        .unwrap();
     assert_eq!(post.status, 405);
     assert!(post.head.contains(FOR_BROWSERS), "{}", post.head);
 }
 
 #[test]
-fn a_chunked_answer_is_chunked_anew_and_its_trailers_are_left_out() {
+fn a_chunked_answer_is_rechunked_without_trailers() {
     let world = World::new();
     let sent = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n3;ext=1\r\nup \r\n2\r\n1\n\r\n0\r\nSet-Cookie: a=b\r\n\r\n";
     let _service = world.service("node", sent);
@@ -137,36 +145,39 @@ fn informational_answers_are_skipped() {
 }
 
 #[test]
-fn head_gives_the_head_alone_and_the_service_is_asked_with_get() {
+fn a_head_request_gets_the_head_only_and_is_forwarded_as_get() {
     let world = World::new();
     let service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
-    let head = connection.ask("HEAD", "/node", "").unwrap();
+    let head = connection.request("HEAD", "/node", "").unwrap();
     assert_eq!(
         (head.status, head.header("Content-Length")),
         (200, Some("5"))
     );
     assert!(service.requests()[0].starts_with("GET /metrics "));
-    // Nothing of the body is left on the connection.
-    assert_eq!(connection.ask("HEAD", "/absent", "").unwrap().status, 404);
+    // No byte of the body is left on the connection.
+    assert_eq!(
+        connection.request("HEAD", "/absent", "").unwrap().status,
+        404
+    );
     assert_eq!(connection.get("/node").unwrap().text(), "up 1\n");
 }
 
 #[test]
-fn a_scraper_that_closes_is_closed_on() {
+fn connection_close_closes_the_connection() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     let got = connection
-        .ask("GET", "/node", "Connection: close\r\n")
+        .request("GET", "/node", "Connection: close\r\n")
         .unwrap();
     assert_eq!(got.header("Connection"), Some("close"));
     assert!(connection.is_closed());
 }
 
-/// Sends a body of this size whose every byte depends on its place.
+/// Sends a body of this size, in which every byte depends on its position.
 fn large(world: &World, name: &str, size: usize, framing: &'static str) -> Service {
     Service::with(&world.socket(name), move |stream| {
         let head = match framing {
@@ -195,16 +206,17 @@ fn large(world: &World, name: &str, size: usize, framing: &'static str) -> Servi
 
 fn pieces(size: usize) -> impl Iterator<Item = Vec<u8>> {
     const PIECE: usize = 50_000;
+    const SHIFTS: usize = 251;
+    // Copied, not computed for each piece: tests are built without optimization.
+    let pattern: Vec<u8> = (0..PIECE + SHIFTS).map(|at| (at * 7 % 253) as u8).collect();
     (0..size.div_ceil(PIECE)).map(move |number| {
         let length = PIECE.min(size - number * PIECE);
-        (0..length)
-            .map(|at| (number.wrapping_mul(31) ^ at.wrapping_mul(7)) as u8)
-            .collect()
+        pattern[number % SHIFTS..][..length].to_vec()
     })
 }
 
 #[test]
-fn a_body_of_100_mib_arrives_whole_in_bounded_memory() {
+fn a_body_of_100_mib_is_relayed_in_bounded_memory() {
     const SIZE: usize = 100 * 1024 * 1024;
     let mut world = World::new();
     world.settings.limits = r#"scrape_timeout = "5m""#.to_owned();
@@ -236,7 +248,7 @@ fn a_body_of_100_mib_arrives_whole_in_bounded_memory() {
 }
 
 #[test]
-fn large_answers_one_after_the_other_use_the_same_memory() {
+fn consecutive_large_answers_reuse_memory() {
     const SCRAPES: u64 = 50;
     let world = World::new();
     let _service = large(&world, "large", 1024 * 1024, "chunked");
@@ -249,12 +261,12 @@ fn large_answers_one_after_the_other_use_the_same_memory() {
     let before = faults();
     (0..SCRAPES).for_each(|_| scrape());
     let more = faults() - before;
-    // Memory that was given back and asked for again is faulted in by pages of 4 KiB.
+    // Memory that is freed and allocated again causes page faults of 4 KiB.
     assert!(more < SCRAPES, "{more} pages in {SCRAPES} scrapes");
 }
 
 #[test]
-fn eight_large_scrapes_at_once_take_little_memory() {
+fn eight_concurrent_large_scrapes_use_little_memory() {
     const SIZE: usize = 20 * 1024 * 1024;
     let mut world = World::new();
     world.settings.limits = "scrapes_per_service = 8\nscrape_timeout = \"5m\"".to_owned();
@@ -278,7 +290,7 @@ fn eight_large_scrapes_at_once_take_little_memory() {
 }
 
 #[test]
-fn nothing_is_left_open_after_scrapes_of_every_kind() {
+fn scrapes_of_every_kind_leave_no_descriptor_open() {
     let world = World::new();
     let _good = world.service("good", answer("up 1\n"));
     let _bad = world.service("bad", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
@@ -294,4 +306,25 @@ fn nothing_is_left_open_after_scrapes_of_every_kind() {
     let before = connection.open_descriptors();
     (0..50).for_each(|_| round(&mut connection));
     assert_eq!(connection.open_descriptors(), before);
+}
+
+#[test]
+fn an_unread_view_is_logged_and_counted() {
+    let mut world = World::new();
+    world.settings.limits = "stall_timeout = \"300ms\"".to_owned();
+    for number in 0..900 {
+        std::fs::write(world.socket(&format!("service-{number}")), "").unwrap();
+    }
+    let aegis = world.start();
+    let mut connection = world.prometheus(&aegis).connect().unwrap();
+    connection
+        .send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let line = aegis.logged_refusal("respond", "stalled");
+    assert!(line.contains("path=\"/\" "), "{line}");
+    assert!(line.contains("not shown: "), "{line}");
+    assert_eq!(aegis.count_logged(&["path=\"/\"", " INFO shown"]), 0);
+    let own = world.prometheus(&aegis).get("/metrics").text();
+    let counted = r#"aegis_requests_refused_total{stage="respond",reason="stalled"}"#;
+    assert_eq!(metric(&own, counted), Some(1.0), "{own}");
 }

@@ -1,4 +1,4 @@
-//! Stage 2 with CRLs: who is revoked is out, and nobody is let in for want of a list.
+//! Stage 2 with CRLs: revoked certificates are refused, and a missing CRL admits no certificate.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use rcgen::{CrlScope, KeyUsagePurpose};
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::explain::agree;
-use crate::handshake::stage;
+use crate::explain::explain_and_scrape;
+use crate::handshake::fixture;
 use crate::harness::aegis::command;
-use crate::harness::{Certified, Pki, World, answer, operator};
-use crate::life::until_refused;
+use crate::harness::{Certified, Pki, World, admin_socket, answer};
+use crate::lifecycle::scrape_until_closed;
 
 #[test]
 fn a_revoked_certificate_is_refused_and_others_of_the_same_ca_are_not() {
@@ -26,25 +26,25 @@ fn a_revoked_certificate_is_refused_and_others_of_the_same_ca_are_not() {
         let service = world.service("node", answer("up 1\n"));
         let aegis = world.start();
         assert!(world.scraper(&aegis, Some(&bad)).try_get("/node").is_err());
-        aegis.refused("handshake", "revoked");
+        aegis.logged_refusal("handshake", "revoked");
         assert_eq!(service.connections(), 0, "{file}");
         assert_eq!(world.scraper(&aegis, Some(&good)).get("/node").status, 200);
     }
 }
 
 #[test]
-fn an_expired_crl_vouches_for_nobody() {
+fn an_expired_crl_rejects_every_certificate_of_its_ca() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let (good, bad) = (world.pki.client(), world.pki.client());
     let crl = world.pki.crl_revoking(&bad, Duration::from_secs(60));
     std::fs::write(world.path("crl.pem"), crl).unwrap();
-    let stage = stage(world);
-    stage.refuses(Some(&good), "revoked");
+    let fixture = fixture(world);
+    fixture.assert_refused(Some(&good), "revoked");
 }
 
 #[test]
-fn a_crl_that_runs_out_ends_the_open_connections_of_whom_it_vouched_for() {
+fn an_expiring_crl_ends_open_connections_of_its_ca() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let _service = world.service("node", answer("up 1\n"));
@@ -54,29 +54,29 @@ fn a_crl_that_runs_out_ends_the_open_connections_of_whom_it_vouched_for() {
     let aegis = world.start();
     let mut connection = world.scraper(&aegis, Some(&good)).connect().unwrap();
     assert_eq!(connection.get("/node").unwrap().status, 200);
-    until_refused(&mut connection);
-    aegis.refused("handshake", "revoked");
+    scrape_until_closed(&mut connection);
+    aegis.logged_refusal("handshake", "revoked");
 }
 
 #[test]
-fn an_expired_crl_goes_on_to_be_asked_only_by_a_loud_choice() {
+fn an_expired_crl_is_used_only_with_the_unsafe_setting() {
     let mut world = World::new();
     world.settings.tls =
         "client_crl_files = [\"crl.pem\"]\nunsafe_accept_expired_crls = true".to_owned();
     let (good, bad) = (world.pki.client(), world.pki.client());
     let crl = world.pki.crl_revoking(&bad, Duration::from_secs(60));
     std::fs::write(world.path("crl.pem"), crl).unwrap();
-    let stage = stage(world);
-    stage.aegis.logged(&[
+    let fixture = fixture(world);
+    fixture.aegis.logged(&[
         "WARN",
-        "tls.unsafe_accept_expired_crls: whoever was revoked",
+        "tls.unsafe_accept_expired_crls: certificates revoked after",
     ]);
-    stage.refuses(Some(&bad), "revoked");
-    stage.admits(&good);
+    fixture.assert_refused(Some(&bad), "revoked");
+    fixture.assert_admitted(&good);
 }
 
 #[test]
-fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
+fn without_a_current_crl_aegis_is_not_ready_and_check_reports_it() {
     let days = Duration::from_secs(3 * 24 * 3600);
     for (of_the_client_ca, left, warning, ready) in [
         (true, days, None, true),
@@ -97,13 +97,13 @@ fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
         std::fs::write(world.path("crl.pem"), crl).unwrap();
         let mut check = command();
         check.args(["check", "--config"]).arg(world.write_config());
-        let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+        let stdout = String::from_utf8(check.output().unwrap().stdout).unwrap();
         match warning {
-            Some(warning) => assert!(said.contains(warning), "{said}"),
-            None => assert!(!said.contains("CRL"), "{said}"),
+            Some(warning) => assert!(stdout.contains(warning), "{stdout}"),
+            None => assert!(!stdout.contains("CRL"), "{stdout}"),
         }
         let aegis = world.start();
-        let answer = operator::ask(&world.path("admin.sock"), "GET", "/-/ready", "");
+        let answer = admin_socket::request(&world.path("admin.sock"), "GET", "/-/ready", "");
         match ready {
             true => assert_eq!(answer.text(), "ready\n"),
             false => assert_eq!(answer.text(), "not ready: no client CA has a current CRL\n"),
@@ -117,7 +117,7 @@ fn where_no_client_ca_has_a_current_crl_it_is_not_ready_and_check_says_so() {
 
 // #17
 #[test]
-fn a_certificate_that_any_crl_of_its_issuer_lists_is_refused() {
+fn a_certificate_on_any_crl_of_its_issuer_is_refused() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["one.pem", "other.pem"]"#.to_owned();
     let (good, in_one, in_other) = (
@@ -142,16 +142,16 @@ fn a_certificate_that_any_crl_of_its_issuer_lists_is_refused() {
         crl("one.pem", parts.0, &in_one);
         crl("other.pem", parts.1, &in_other);
         for revoked in [&in_one, &in_other] {
-            let said = agree(&world, revoked, Some("revoked"));
+            let report = explain_and_scrape(&world, revoked, Some("revoked"));
             let why = "a CRL of CN=aegis test CA lists the certificate";
-            assert!(said.contains(why), "{parts:?}: {said}");
+            assert!(report.contains(why), "{parts:?}: {report}");
         }
-        agree(&world, &good, None);
+        explain_and_scrape(&world, &good, None);
     }
 }
 
 #[test]
-fn each_part_of_a_crl_must_be_current() {
+fn every_partition_of_a_crl_must_be_current() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["one.pem", "other.pem"]"#.to_owned();
     let pki = Pki::new();
@@ -170,28 +170,28 @@ fn each_part_of_a_crl_must_be_current() {
         pki.client_with(|params| params.crl_distribution_points = points)
     };
     std::fs::write(world.path("one.pem"), part("one", false)).unwrap();
-    // The expired one has a successor.
+    // The expired CRL has a successor.
     let both = part("other", true) + &part("other", false);
     std::fs::write(world.path("other.pem"), both).unwrap();
-    agree(&world, &of("one"), None);
-    agree(&world, &of("other"), None);
-    agree(&world, &pki.client(), None);
-    let said = agree(&world, &of("elsewhere"), Some("revoked"));
-    let why = "no CRL that CN=aegis test CA has signed covers the certificate";
-    assert!(said.contains(why), "{said}");
+    explain_and_scrape(&world, &of("one"), None);
+    explain_and_scrape(&world, &of("other"), None);
+    explain_and_scrape(&world, &pki.client(), None);
+    let report = explain_and_scrape(&world, &of("elsewhere"), Some("revoked"));
+    let why = "no CRL signed by CN=aegis test CA covers the certificate";
+    assert!(report.contains(why), "{report}");
 
     std::fs::write(world.path("other.pem"), part("other", true)).unwrap();
-    agree(&world, &of("one"), None);
+    explain_and_scrape(&world, &of("one"), None);
     for certificate in [of("other"), pki.client()] {
-        let said = agree(&world, &certificate, Some("revoked"));
+        let report = explain_and_scrape(&world, &certificate, Some("revoked"));
         let why = "which covers the certificate, expired at ";
-        assert!(said.contains(why), "{said}");
+        assert!(report.contains(why), "{report}");
     }
 }
 
 // #17
 #[test]
-fn a_ca_with_a_new_key_has_a_crl_by_each_of_its_keys() {
+fn a_rekeyed_ca_may_have_a_crl_for_each_key() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["old.pem", "new.pem"]"#.to_owned();
     let (old, new) = (Pki::new(), Pki::new());
@@ -203,26 +203,26 @@ fn a_ca_with_a_new_key_has_a_crl_by_each_of_its_keys() {
     crl(&old, "old.pem", &revoked);
     crl(&new, "new.pem", &revoked_by_new);
     for revoked in [&revoked, &revoked_by_new] {
-        agree(&world, revoked, Some("revoked"));
+        explain_and_scrape(&world, revoked, Some("revoked"));
     }
     for good in [old.client(), new.client()] {
-        agree(&world, &good, None);
+        explain_and_scrape(&world, &good, None);
     }
-    // Without a CRL by a key of it, the certificates of that key are not known to be good.
+    // Without a CRL signed by this key, the certificates of this key are refused.
     crl(&old, "new.pem", &revoked);
-    agree(&world, &old.client(), None);
-    let said = agree(&world, &new.client(), Some("revoked"));
-    let why = "no CRL that CN=aegis test CA has signed covers the certificate";
-    assert!(said.contains(why), "{said}");
+    explain_and_scrape(&world, &old.client(), None);
+    let output = explain_and_scrape(&world, &new.client(), Some("revoked"));
+    let why = "no CRL signed by CN=aegis test CA covers the certificate";
+    assert!(output.contains(why), "{output}");
     let mut check = command();
     check.args(["check", "--config"]).arg(world.write_config());
-    let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    let output = String::from_utf8(check.output().unwrap().stdout).unwrap();
     let warning = "there is no CRL of the client CA (CN=aegis test CA)";
-    assert!(said.contains(warning), "{said}");
+    assert!(output.contains(warning), "{output}");
 }
 
 #[test]
-fn crls_of_intermediates_of_one_name_count_by_their_keys() {
+fn crls_of_intermediates_with_one_name_are_told_apart_by_key() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["root.pem", "one.pem", "other.pem"]"#.to_owned();
     let (one, other) = (world.pki.intermediate(), world.pki.intermediate());
@@ -235,24 +235,24 @@ fn crls_of_intermediates_of_one_name_count_by_their_keys() {
     crl(&one, "one.pem", &revoked);
     crl(&other, "other.pem", &revoked_by_other);
     for (pki, revoked) in [(&one, &revoked), (&other, &revoked_by_other)] {
-        let said = agree(&world, revoked, Some("revoked"));
+        let report = explain_and_scrape(&world, revoked, Some("revoked"));
         let why = "a CRL of CN=aegis test intermediate lists the certificate";
-        assert!(said.contains(why), "{said}");
-        agree(&world, &client(pki), None);
+        assert!(report.contains(why), "{report}");
+        explain_and_scrape(&world, &client(pki), None);
     }
     // The intermediate itself is revoked, or its CRL is missing.
     let whole = world.pki.crl_with([&one.certified()], |_| {});
     std::fs::write(world.path("root.pem"), whole).unwrap();
-    let said = agree(&world, &client(&one), Some("revoked"));
+    let report = explain_and_scrape(&world, &client(&one), Some("revoked"));
     let why = "lists the intermediate certificate (CN=aegis test intermediate)";
-    assert!(said.contains(why), "{said}");
-    agree(&world, &client(&other), None);
+    assert!(report.contains(why), "{report}");
+    explain_and_scrape(&world, &client(&other), None);
     crl(&one, "other.pem", &revoked);
-    agree(&world, &client(&other), Some("revoked"));
+    explain_and_scrape(&world, &client(&other), Some("revoked"));
 }
 
 #[test]
-fn a_crl_for_cas_or_for_others_alone_covers_no_certificate_of_the_other_kind() {
+fn a_crl_scoped_to_ca_or_user_certificates_covers_no_others() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let part = |pki: &Pki, scope| {
@@ -283,14 +283,14 @@ fn a_crl_for_cas_or_for_others_alone_covers_no_certificate_of_the_other_kind() {
         std::fs::write(world.path("crl.pem"), crls).unwrap();
         for (certificate, why) in [(&direct, said_of_direct), (&below, said_of_below)] {
             let refused = (!why.is_empty()).then_some("revoked");
-            let said = agree(&world, certificate, refused);
-            assert!(said.contains(why), "{said}");
+            let report = explain_and_scrape(&world, certificate, refused);
+            assert!(report.contains(why), "{report}");
         }
     }
 }
 
 #[test]
-fn a_crl_of_an_intermediate_that_may_not_sign_it_does_not_count() {
+fn a_crl_signed_by_an_intermediate_without_crl_sign_is_ignored() {
     let mut world = World::new();
     world.settings.tls = r#"client_crl_files = ["crl.pem"]"#.to_owned();
     let between = world.pki.intermediate();
@@ -300,26 +300,26 @@ fn a_crl_of_an_intermediate_that_may_not_sign_it_does_not_count() {
         (KeyUsagePurpose::CrlSign, None),
         (
             KeyUsagePurpose::DigitalSignature,
-            Some("the key usages of its issuer (CN=aegis test intermediate) leave out cRLSign"),
+            Some("the key usages of its issuer (CN=aegis test intermediate) lack cRLSign"),
         ),
     ] {
         let ca = between.another_certificate(&world.pki, |ca| {
             ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, usage];
         });
         let certificate = between.client().with_chain([ca]);
-        let said = agree(&world, &certificate, why.map(|_| "revoked"));
-        assert!(said.contains(why.unwrap_or_default()), "{said}");
+        let report = explain_and_scrape(&world, &certificate, why.map(|_| "revoked"));
+        assert!(report.contains(why.unwrap_or_default()), "{report}");
     }
 }
 
-/// Where a certificate says that its CRL is.
+/// The CRL distribution point of a certificate.
 fn point(uri: &str) -> rcgen::CrlDistributionPoint {
     rcgen::CrlDistributionPoint {
         uris: vec![uri.to_owned()],
     }
 }
 
-/// Where a CRL says that it is.
+/// The issuing distribution point of a CRL.
 fn issuing_point(part: &str) -> Option<rcgen::CrlIssuingDistributionPoint> {
     Some(rcgen::CrlIssuingDistributionPoint {
         distribution_point: point(&format!("http://e.org/{part}")),

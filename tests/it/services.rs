@@ -1,4 +1,4 @@
-//! `aegis services` says what is there, for whom, and whether it answers.
+//! `aegis services` lists the services, who may scrape them, and whether they answer.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -15,15 +15,15 @@ fn services(world: &World, arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-/// The lines of its report, without the folder of the test.
+/// The lines of the report, without the path of the test's folder.
 fn report(world: &World, arguments: &[&str], code: i32) -> Vec<String> {
     let output = services(world, arguments);
-    let said = String::from_utf8(output.stdout).unwrap();
-    let complained = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{said}{complained}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}{stderr}");
     let folder = format!("{}/", world.folder.path().display());
-    let said = said.replace(&folder, "");
-    said.lines().map(ToOwned::to_owned).collect()
+    let text = text.replace(&folder, "");
+    text.lines().map(ToOwned::to_owned).collect()
 }
 
 #[test]
@@ -38,22 +38,23 @@ fn services_are_listed_with_their_sockets_owners_and_grants() {
     let _away = Service::answering(&world.path("away.socket"), Vec::new());
     let _services = ["node", "team-a", "foreign"].map(|name| world.service(name, answer("up 1\n")));
     symlink("node.sock", world.socket("team-link")).unwrap();
-    // The key is not for everybody who may see the sockets.
+    // A user who may list the sockets may not be able to read the key.
     std::fs::remove_file(world.path("server.key")).unwrap();
     let uid = rustix::process::getuid().as_raw();
     let owner = format!("uid {uid}");
+    let foreign = format!("uid {} owns", world.disown("foreign"));
     let lines = report(&world, &[], 0);
     let expected = [
-        ["away: away.socket, owner ", &owner, ", granted by nobody"],
+        ["away: away.socket, owner ", &owner, ", granted by no entry"],
         [
             "foreign: services/foreign.sock, unusable, stage=upstream reason=owner: ",
-            &owner,
-            ", granted by nobody, team=\"web\"",
+            &foreign,
+            ", granted by no entry, team=\"web\"",
         ],
         [
             "gone: services/gone.sock, missing",
             "",
-            ", granted by nobody",
+            ", granted by no entry",
         ],
         [
             "node: services/node.sock, owner ",
@@ -80,7 +81,7 @@ fn services_are_listed_with_their_sockets_owners_and_grants() {
 }
 
 #[test]
-fn sockets_whose_names_cannot_be_scraped_are_named_with_the_reason() {
+fn sockets_with_invalid_names_are_listed_with_the_reason() {
     let world = World::new();
     for name in ["metrics", "-x", "a b"] {
         drop(UnixListener::bind(world.socket(name)).unwrap());
@@ -90,7 +91,7 @@ fn sockets_whose_names_cannot_be_scraped_are_named_with_the_reason() {
     for name in [
         "-x.sock: is not a service name",
         "a b.sock: is not a service name",
-        "metrics.sock: the name is that of",
+        "metrics.sock: the name is reserved",
     ] {
         let start = format!("unusable: {name}");
         assert!(
@@ -101,7 +102,7 @@ fn sockets_whose_names_cannot_be_scraped_are_named_with_the_reason() {
 }
 
 #[test]
-fn a_probe_says_what_a_scrape_would() {
+fn a_probe_reports_what_a_scrape_would() {
     let mut world = World::new();
     world.settings.rest = "[services.good]\npath = \"/own\"\n".to_owned();
     let good = world.service("good", answer("up 1\n"));
@@ -137,13 +138,13 @@ fn a_probe_says_what_a_scrape_would() {
         ),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:?}");
-    for (line, (start, said)) in lines.iter().zip(expected) {
-        assert!(line.starts_with(start) && line.contains(said), "{line}");
+    for (line, (start, output)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(start) && line.contains(output), "{line}");
     }
 }
 
 #[test]
-fn without_probe_no_service_is_connected() {
+fn without_probe_no_service_is_contacted() {
     let world = World::new();
     let service = world.service("node", answer("up 1\n"));
     assert_eq!(report(&world, &[], 0).len(), 1);
@@ -151,11 +152,11 @@ fn without_probe_no_service_is_connected() {
 }
 
 #[test]
-fn a_socket_directory_that_is_not_there_is_a_fault() {
+fn services_reports_a_missing_socket_directory() {
     let world = World::new();
     let output = services(&world, &["--socket-dir", "/nowhere"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("/nowhere cannot be opened"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("/nowhere cannot be opened"), "{stderr}");
     assert_eq!(services(&world, &["--what"]).status.code(), Some(2));
 }

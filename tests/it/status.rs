@@ -1,4 +1,4 @@
-//! The page for people, and its JSON: all that one may know, and nothing else.
+//! The status page and its JSON: a scraper sees what it may scrape, and nothing else.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use crate::harness::{Aegis, Answer, Connection, World, allow, answer, operator};
+use crate::harness::{Aegis, Answer, Connection, World, admin_socket, allow, answer};
 
 const AS_JSON: &str = "Accept: application/json\r\n";
 
@@ -16,12 +16,12 @@ fn json(shown: &Answer) -> Value {
     serde_json::from_slice(&shown.body).unwrap()
 }
 
-fn seen_by(connection: &mut Connection) -> Value {
-    json(&connection.ask("GET", "/", AS_JSON).unwrap())
+fn fetch_status(connection: &mut Connection) -> Value {
+    json(&connection.request("GET", "/", AS_JSON).unwrap())
 }
 
 #[test]
-fn the_page_says_who_one_is_and_how_each_service_is() {
+fn the_page_shows_the_identity_and_each_service() {
     let mut world = World::new();
     world.settings.rest = "[services.planned]\n".to_owned();
     let _node = world.service("node", answer("up 1\n"));
@@ -44,8 +44,8 @@ fn the_page_says_who_one_is_and_how_each_service_is() {
         "allow[0]",
         "node.sock",
         "The service did not answer with status 200.",
-        "See the service&#39;s own log",
-        "Start the service; it makes its socket when it listens.",
+        "Check the service&#39;s log",
+        "Start the service; it creates its socket when it listens.",
         "The server certificate",
         "The client CA",
     ] {
@@ -53,7 +53,7 @@ fn the_page_says_who_one_is_and_how_each_service_is() {
         assert!(text.contains(&part), "{part}\n{text}");
     }
 
-    let status = seen_by(&mut connection);
+    let status = fetch_status(&mut connection);
     assert_eq!(status["you"]["identity"], "dns:prometheus.example.org");
     assert_eq!(status["you"]["address"], "127.0.0.1");
     let entry = status["you"]["admitted_by"][0].as_str().unwrap();
@@ -81,7 +81,7 @@ fn the_page_says_who_one_is_and_how_each_service_is() {
 }
 
 #[test]
-fn what_fails_comes_first_on_the_page() {
+fn failing_services_come_first_on_the_page() {
     let mut world = World::new();
     world.settings.rest = "[services.planned]\n".to_owned();
     let _services = ["node", "waiting"].map(|name| world.service(name, answer("up 1\n")));
@@ -102,22 +102,28 @@ fn what_fails_comes_first_on_the_page() {
 }
 
 #[test]
-fn a_service_whose_socket_returned_is_neither_failing_nor_up() {
+fn a_service_whose_socket_returned_is_neither_up_nor_failing() {
     let world = World::new();
     let node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     drop(node);
     assert_eq!(connection.get("/node").unwrap().status, 502);
-    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "failing");
+    assert_eq!(
+        fetch_status(&mut connection)["services"][0]["state"],
+        "failing"
+    );
     let _again = world.service("node", answer("up 1\n"));
-    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "returned");
+    assert_eq!(
+        fetch_status(&mut connection)["services"][0]["state"],
+        "returned"
+    );
     assert_eq!(connection.get("/node").unwrap().status, 200);
-    assert_eq!(seen_by(&mut connection)["services"][0]["state"], "up");
+    assert_eq!(fetch_status(&mut connection)["services"][0]["state"], "up");
 }
 
 #[test]
-fn a_folder_of_any_name_can_be_shown() {
+fn the_page_shows_a_directory_with_any_name() {
     let world = World::new();
     let _node = world.service("node", answer("up 1\n"));
     world.write_config();
@@ -125,27 +131,24 @@ fn a_folder_of_any_name_can_be_shown() {
     symlink(world.folder.path(), &folder).unwrap();
     let aegis = Aegis::start(&folder.join("aegis.toml"), &[]);
     let mut connection = world.prometheus(&aegis).connect().unwrap();
-    let shown = seen_by(&mut connection)["services"][0]["socket"].to_string();
+    let shown = fetch_status(&mut connection)["services"][0]["socket"].to_string();
     assert!(shown.contains("caf\u{fffd}/services/node.sock"), "{shown}");
 }
 
 #[test]
-fn the_page_says_when_no_scrape_can_succeed() {
+fn the_page_reports_that_no_scrape_can_succeed() {
     let world = World::new();
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
-    assert_eq!(seen_by(&mut connection)["not_ready"], Value::Null);
+    assert_eq!(fetch_status(&mut connection)["not_ready"], Value::Null);
     let text = connection.get("/").unwrap().text();
     assert!(text.contains("<title>aegis</title>"), "{text}");
     std::fs::remove_dir(world.path("services")).unwrap();
-    let why = "the socket directory is not there";
-    assert_eq!(seen_by(&mut connection)["not_ready"], why);
+    let why = "the socket directory is missing";
+    assert_eq!(fetch_status(&mut connection)["not_ready"], why);
     let text = connection.get("/").unwrap().text();
     assert!(text.contains("<title>aegis: 1 warning</title>"), "{text}");
-    assert!(
-        text.contains("The socket directory is not there."),
-        "{text}"
-    );
+    assert!(text.contains("The socket directory is missing."), "{text}");
 }
 
 #[test]
@@ -158,16 +161,16 @@ fn a_service_that_recovers_keeps_its_last_failure() {
     drop(broken);
     let _mended = world.service("node", answer("up 1\n"));
     assert_eq!(connection.get("/node").unwrap().status, 200);
-    let node = &seen_by(&mut connection)["services"][0];
+    let node = &fetch_status(&mut connection)["services"][0];
     assert_eq!(node["state"], "up");
     assert_eq!(node["last_failure"]["reason"], "status");
-    // What more is known is for the operator alone.
+    // Details are only for the operator.
     assert_eq!(node["last_failure"]["detail"], Value::Null);
     assert!(connection.get("/").unwrap().text().contains("Last failed"));
 }
 
 #[test]
-fn nothing_is_shown_of_services_that_are_not_granted() {
+fn the_page_hides_services_that_are_not_granted() {
     let mut world = World::new();
     let name = format!(r#""dns:{}""#, crate::harness::PROMETHEUS);
     world.settings.allow = allow(r#""127.0.0.1""#, &name, r#""granted""#)
@@ -181,16 +184,16 @@ fn nothing_is_shown_of_services_that_are_not_granted() {
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(connection.get("/secret").unwrap().status, 404);
-    // A broken file may name it as well.
+    // A broken file may also contain the name.
     std::fs::write(world.path("aegis.toml"), "[services.secret]\nx = 1\n").unwrap();
     aegis.logged(&["not reloaded", "secret"]);
     for headers in ["", AS_JSON] {
-        let shown = connection.ask("GET", "/", headers).unwrap().text();
+        let shown = connection.request("GET", "/", headers).unwrap().text();
         assert!(shown.contains("granted"), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");
     }
     assert_eq!(
-        seen_by(&mut connection)["configuration"]["last_reload_successful"],
+        fetch_status(&mut connection)["configuration"]["last_reload_successful"],
         false
     );
     assert!(
@@ -198,16 +201,16 @@ fn nothing_is_shown_of_services_that_are_not_granted() {
             .get("/")
             .unwrap()
             .text()
-            .contains("is broken and not in force")
+            .contains("is invalid and not in force")
     );
-    let all = operator::ask(&world.path("admin.sock"), "GET", "/", "").text();
+    let all = admin_socket::request(&world.path("admin.sock"), "GET", "/", "").text();
     assert!(all.contains("services.secret.x: unknown key"), "{all}");
-    // No service is scraped there, so that a link would lead nowhere.
+    // Services cannot be scraped on the admin socket, so the page has no links.
     assert!(!all.contains("<a "), "{all}");
 }
 
 #[test]
-fn a_browser_may_do_nothing_with_the_page_but_show_it() {
+fn the_page_escapes_names_and_forbids_scripts() {
     let mut world = World::new();
     world.settings.allow = allow(r#""127.0.0.1""#, r#""*""#, r#""*""#);
     let aegis = world.start();
@@ -227,7 +230,7 @@ fn a_browser_may_do_nothing_with_the_page_but_show_it() {
         policy.starts_with("default-src 'none'; style-src 'sha256-"),
         "{policy}"
     );
-    // The browser takes the style only if this is its digest.
+    // The browser applies the style only if its digest matches.
     let style = text.split("<style>").nth(1).unwrap();
     let style = style.split("</style>").next().unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());

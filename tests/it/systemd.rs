@@ -1,7 +1,7 @@
-//! Sockets that systemd hands over, and what it is told; without systemd.
+//! Socket activation and sd_notify, tested without systemd.
 //!
-//! A shell is what stands between: it knows its process id, which the program that it becomes
-//! keeps, and it can move a descriptor to where it is expected.
+//! A shell starts aegis. It knows its process id, which aegis keeps after exec, and can move a
+//! descriptor to the expected number.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -46,7 +46,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 #[test]
-fn an_inherited_socket_is_served_and_whoever_connects_during_a_restart_waits() {
+fn an_inherited_socket_is_served_and_clients_wait_during_a_restart() {
     let world = world(r#"["systemd"]"#);
     let _service = world.service("node", answer("up 1\n"));
     let (listener, address) = listener();
@@ -62,8 +62,8 @@ fn an_inherited_socket_is_served_and_whoever_connects_during_a_restart_waits() {
     let targets = scraper.get("/-/sd").text();
     assert!(targets.contains(&address.to_string()), "{targets}");
     first.signal(Signal::TERM);
-    assert_eq!(first.ended().code(), Some(0));
-    // Nobody is there, and nobody is refused.
+    assert_eq!(first.wait_for_exit().code(), Some(0));
+    // No process accepts yet, and no client is refused.
     let waiting = connect(address).unwrap();
     let second = start();
     let mut waited = Scraper::new(address, &world.pki, Some(&world.pki.client()))
@@ -81,7 +81,7 @@ fn an_inherited_socket_is_served_and_whoever_connects_during_a_restart_waits() {
 }
 
 #[test]
-fn a_name_takes_its_socket_beside_an_address() {
+fn a_named_socket_is_served_together_with_an_address() {
     let world = world(r#"["127.0.0.1:0", "systemd:public"]"#);
     let (listener, address) = listener();
     let names = format!("{ONE} LISTEN_FDNAMES=public");
@@ -97,15 +97,19 @@ fn a_name_takes_its_socket_beside_an_address() {
     }
 }
 
-/// Starts it, and expects that it says this and does not serve.
-fn refuses(listen: &str, handed_over: OwnedFd, environment: &str, said: &str) {
-    let (code, log) = end(listen, handed_over, environment);
-    assert!(log.contains(said), "{said}\n{log}");
+/// Starts aegis, and asserts that it fails with this message.
+fn assert_start_fails(listen: &str, handed_over: OwnedFd, environment: &str, expected: &str) {
+    let (code, log) = serve_until_ready(listen, handed_over, environment);
+    assert!(log.contains(expected), "{expected}\n{log}");
     assert_eq!(code, Some(78), "{log}");
 }
 
-/// Starts it, and gives its exit code and its log; if it serves, there is no code.
-fn end(listen: &str, handed_over: OwnedFd, environment: &str) -> (Option<i32>, String) {
+/// Starts aegis, and returns its exit code and log. There is no code if it becomes ready.
+fn serve_until_ready(
+    listen: &str,
+    handed_over: OwnedFd,
+    environment: &str,
+) -> (Option<i32>, String) {
     let world = world(listen);
     let mut command = activated(&world.write_config(), handed_over, environment);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -120,13 +124,13 @@ fn end(listen: &str, handed_over: OwnedFd, environment: &str) -> (Option<i32>, S
 }
 
 #[test]
-fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
+fn missing_and_unexpected_inherited_sockets_are_reported_at_start() {
     const ANY: &str = r#"["systemd"]"#;
-    const NO_SUCH: &str = "no such socket was handed over, or another entry has it; there is";
+    const NO_SUCH: &str = "systemd passed no such socket, or another entry uses it; it passed";
     let no_such = |entry: &str| format!("listen: {entry}: {NO_SUCH} \"unknown\"");
-    let promised = "LISTEN_PID and LISTEN_FDS promise what is not there";
-    for (listen, environment, said) in [
-        (ANY, "", "no socket was handed over; start aegis by its"),
+    let promised = "LISTEN_FDS names descriptors that are not open";
+    for (listen, environment, expected) in [
+        (ANY, "", "systemd passed no socket; start aegis by its"),
         (ANY, "LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_PID is \"1\", and"),
         (ANY, "LISTEN_PID=$$ LISTEN_FDS=2", promised),
         (ANY, "LISTEN_PID=$$ LISTEN_FDS=many", promised),
@@ -139,32 +143,32 @@ fn what_is_not_handed_over_or_not_wanted_is_named_before_anything_starts() {
         (
             r#"["127.0.0.1:0"]"#,
             ONE,
-            "\"unknown\", which no entry takes",
+            "\"unknown\", which no `listen` entry uses",
         ),
     ] {
-        refuses(listen, listener().0.into(), environment, said);
+        assert_start_fails(listen, listener().0.into(), environment, expected);
     }
 }
 
 #[test]
-fn an_ipv6_address_is_not_left_out_because_systemd_listens_too() {
+fn an_inherited_socket_does_not_excuse_an_unavailable_ipv6_address() {
     let handed_over = listener().0;
     let listen = r#"["systemd", "[::1]:0"]"#;
-    let (code, log) = without_ipv6(move || end(listen, handed_over.into(), ONE));
+    let (code, log) = without_ipv6(move || serve_until_ready(listen, handed_over.into(), ONE));
     assert_eq!(code, Some(1), "{log}");
     let expected = "listen: [::1]:0 cannot be listened on: Address family not supported";
     assert!(log.contains(expected), "{log}");
 }
 
 #[test]
-fn what_is_no_listening_tcp_socket_is_named_before_anything_starts() {
+fn an_inherited_socket_that_is_not_listening_tcp_is_reported_at_start() {
     let folder = folder();
     let unix = UnixListener::bind(folder.path().join("a")).unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (open, address) = listener();
     let connection = connect(address).unwrap();
     drop(open);
-    for (handed_over, said) in [
+    for (handed_over, expected) in [
         (
             OwnedFd::from(File::open("/dev/null").unwrap()),
             "is not a socket",
@@ -182,13 +186,13 @@ fn what_is_no_listening_tcp_socket_is_named_before_anything_starts() {
             "does not listen; write Accept=no in its .socket unit",
         ),
     ] {
-        let said = format!("listen: systemd: the socket \"unknown\" {said}");
-        refuses(r#"["systemd"]"#, handed_over, ONE, &said);
+        let expected = format!("listen: systemd: the socket \"unknown\" {expected}");
+        assert_start_fails(r#"["systemd"]"#, handed_over, ONE, &expected);
     }
 }
 
 #[test]
-fn what_names_no_socket_is_an_error_and_check_needs_none() {
+fn an_invalid_socket_name_is_an_error_and_check_needs_no_socket() {
     for (listen, code) in [
         (r#"["systemd"]"#, 0),
         (r#"["systemd:scrapes"]"#, 0),
@@ -202,14 +206,14 @@ fn what_names_no_socket_is_an_error_and_check_needs_none() {
         let output = check.arg(world(listen).write_config()).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{listen}");
         if code == 0 {
-            let said = String::from_utf8(output.stdout).unwrap();
-            assert!(said.contains("ok: would listen on systemd"), "{said}");
+            let stdout = String::from_utf8(output.stdout).unwrap();
+            assert!(stdout.contains("ok: would listen on systemd"), "{stdout}");
         }
     }
 }
 
 #[test]
-fn a_reload_leaves_the_inherited_socket_as_it_is() {
+fn a_reload_keeps_the_inherited_socket() {
     let mut world = world(r#"["systemd"]"#);
     let (listener, address) = listener();
     let aegis = Aegis::spawn_with_its_descriptors(activated(&world.write_config(), listener, ONE));
@@ -218,11 +222,11 @@ fn a_reload_leaves_the_inherited_socket_as_it_is() {
     world.write_config();
     aegis.signal(Signal::HUP);
     aegis.logged(&["reloaded"]);
-    aegis.logged(&["WARN", "listen, admin_socket", "change only by a restart"]);
+    aegis.logged(&["WARN", "listen, admin_socket", "need a restart"]);
     assert_eq!(scraper.get("/absent").status, 404);
 }
 
-/// Whoever is told; reads with a deadline.
+/// The receiver of sd_notify messages; reads with a deadline.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -238,22 +242,22 @@ impl Manager {
         (Self::at(&address), path.to_str().unwrap().to_owned())
     }
 
-    fn told(&self) -> String {
+    fn receive(&self) -> String {
         let mut message = [0; 4096];
         let length = self.0.recv(&mut message).unwrap();
         String::from_utf8(message[..length].to_vec()).unwrap()
     }
 
-    /// What is said until a message with this text, and that message.
-    fn until(&self, text: &str) -> Vec<String> {
+    /// The messages up to and including one with this text.
+    fn receive_until(&self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         loop {
-            told.push(self.told());
-            if told.last().unwrap().contains(text) {
-                return told;
+            messages.push(self.receive());
+            if messages.last().unwrap().contains(text) {
+                return messages;
             }
-            assert!(Instant::now() < deadline, "{told:?}");
+            assert!(Instant::now() < deadline, "{messages:?}");
         }
     }
 }
@@ -268,73 +272,79 @@ fn supervised(world: &World, variables: &[(&str, &str)]) -> Aegis {
 }
 
 #[test]
-fn the_service_manager_is_told_of_ready_reload_and_stop() {
+fn systemd_is_notified_of_ready_reload_and_stop() {
     let mut world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let (manager, path) = Manager::in_folder(world.folder.path());
     let mut aegis = supervised(&world, &[("NOTIFY_SOCKET", &path)]);
-    let ready = manager.told();
-    // Who hears of it can connect.
+    let ready = manager.receive();
+    // Once aegis is ready, clients can connect.
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
     let status = "READY=1\nSTATUS=serving 1 service, 0 connections; certificate until ";
     assert!(ready.starts_with(status), "{ready}");
     assert!(ready.ends_with("-01-01; last reload ok\n"), "{ready}");
 
-    let is_reloading = |told: &str| {
-        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    let is_reloading = |message: &str| {
+        let time = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
         time.is_some_and(|time| time.trim_end().parse::<u64>().is_ok())
     };
     aegis.signal(Signal::HUP);
-    let told = manager.until("READY=1");
-    assert!(told.iter().any(|told| is_reloading(told)), "{told:?}");
+    let messages = manager.receive_until("READY=1");
+    assert!(
+        messages.iter().any(|message| is_reloading(message)),
+        "{messages:?}"
+    );
     world.settings.allow.clear();
     world.write_config();
     aegis.signal(Signal::HUP);
-    let told = manager.until("; last reload failed with 1 error, see the log\n");
-    let begun = told.iter().position(|told| is_reloading(told));
+    let messages = manager.receive_until("; last reload failed with 1 error, see the log\n");
+    let begun = messages.iter().position(|message| is_reloading(message));
     assert!(
-        begun.is_some_and(|begun| begun < told.len() - 1),
-        "{told:?}"
+        begun.is_some_and(|begun| begun < messages.len() - 1),
+        "{messages:?}"
     );
-    assert!(told.last().unwrap().starts_with("READY=1\n"), "{told:?}");
+    assert!(
+        messages.last().unwrap().starts_with("READY=1\n"),
+        "{messages:?}"
+    );
 
     aegis.signal(Signal::TERM);
-    manager.until("STOPPING=1\nSTATUS=stopping; ");
-    assert_eq!(aegis.ended().code(), Some(0));
+    manager.receive_until("STOPPING=1\nSTATUS=stopping; ");
+    assert_eq!(aegis.wait_for_exit().code(), Some(0));
 }
 
 #[test]
-fn an_abstract_socket_is_told_from_within_the_sandbox() {
+fn an_abstract_notify_socket_works_inside_the_sandbox() {
     let world = World::new();
     let name = format!("aegis-test-{}", std::process::id());
     let manager = Manager::at(&net::SocketAddr::from_abstract_name(&name).unwrap());
     let aegis = supervised(&world, &[("NOTIFY_SOCKET", &format!("@{name}"))]);
     aegis.logged(&["ready", "seccomp"]);
-    manager.until("READY=1");
-    // Long after the walls stand.
+    manager.receive_until("READY=1");
+    // The sandbox is active by now.
     aegis.signal(Signal::HUP);
-    manager.until("RELOADING=1");
-    manager.until("READY=1");
+    manager.receive_until("RELOADING=1");
+    manager.receive_until("READY=1");
 }
 
 #[test]
-fn a_service_manager_that_is_not_there_or_not_understood_ends_nothing() {
+fn a_missing_or_invalid_notify_socket_does_not_end_aegis() {
     for address in ["/nowhere/notify", "vsock:2:1", "notify"] {
         let world = World::new();
         let aegis = supervised(&world, &[("NOTIFY_SOCKET", address)]);
-        aegis.logged(&["WARN", "NOTIFY_SOCKET cannot be connected", address]);
+        aegis.logged(&["WARN", "cannot connect to NOTIFY_SOCKET", address]);
         assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
     }
 }
 
 #[test]
-fn the_watchdog_hears_of_it_as_often_as_it_asks_and_only_if_it_asks_this_process() {
+fn the_watchdog_is_pinged_at_its_interval_if_it_watches_this_process() {
     let world = World::new();
     let (manager, path) = Manager::in_folder(world.folder.path());
     let watched = [("NOTIFY_SOCKET", &*path), ("WATCHDOG_USEC", "400000")];
     let aegis = supervised(&world, &watched);
     for _ in 0..3 {
-        manager.until("WATCHDOG=1\n");
+        manager.receive_until("WATCHDOG=1\n");
     }
     drop(aegis);
     drop(manager);
@@ -346,12 +356,12 @@ fn the_watchdog_hears_of_it_as_often_as_it_asks_and_only_if_it_asks_this_process
         ("WATCHDOG_PID", "1"),
     ];
     let mut aegis = supervised(&world, &of_another);
-    manager.until("READY=1");
+    manager.receive_until("READY=1");
     aegis.signal(Signal::TERM);
-    let told = manager.until("STATUS=stopping; ");
+    let messages = manager.receive_until("STATUS=stopping; ");
     assert!(
-        !told.iter().any(|told| told.contains("WATCHDOG")),
-        "{told:?}"
+        !messages.iter().any(|message| message.contains("WATCHDOG")),
+        "{messages:?}"
     );
-    assert_eq!(aegis.ended().code(), Some(0));
+    assert_eq!(aegis.wait_for_exit().code(), Some(0));
 }

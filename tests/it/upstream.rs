@@ -3,16 +3,17 @@
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::harness::pki::dns;
 use crate::harness::service::read_head;
-use crate::harness::{Aegis, PATIENCE, Scraper, Service, World, answer};
+use crate::harness::{Aegis, PATIENCE, PROMETHEUS, Scraper, Service, World, allow, answer};
 
-fn refuses(aegis: &Aegis, scraper: &Scraper, service: &str, reason: &str) {
+fn assert_refused(aegis: &Aegis, scraper: &Scraper, service: &str, reason: &str) {
     let answer = scraper.get(&format!("/{service}"));
     assert_eq!(
         answer.status,
@@ -20,12 +21,12 @@ fn refuses(aegis: &Aegis, scraper: &Scraper, service: &str, reason: &str) {
         "{service}"
     );
     assert_eq!(answer.header("Aegis-Reason"), Some(reason), "{service}");
-    let line = aegis.refused("upstream", reason);
+    let line = aegis.logged_refusal("upstream", reason);
     assert!(line.contains(" WARN "), "{line}");
 }
 
 #[test]
-fn links_and_what_is_no_socket_are_never_opened() {
+fn links_and_other_files_than_sockets_are_never_opened() {
     let world = World::new();
     let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
     let inside = world.service("true", answer("up 1\n"));
@@ -40,10 +41,10 @@ fn links_and_what_is_no_socket_are_never_opened() {
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     for service in ["symlink", "absolute", "alias", "hardlink", "loop"] {
-        refuses(&aegis, &scraper, service, "escapes");
+        assert_refused(&aegis, &scraper, service, "escapes");
     }
     for service in ["file", "folder", "fifo"] {
-        refuses(&aegis, &scraper, service, "not_a_socket");
+        assert_refused(&aegis, &scraper, service, "not_a_socket");
     }
     assert_eq!(scraper.get("/true").status, 200);
     assert_eq!((outside.connections(), inside.connections()), (0, 1));
@@ -55,7 +56,7 @@ fn nix_fifo(path: &std::path::Path) {
 }
 
 #[test]
-fn a_socket_swapped_for_a_link_at_full_speed_never_leads_outside() {
+fn a_socket_swapped_for_a_link_never_leads_outside() {
     let world = World::new();
     let outside = Service::answering(&world.path("secret.sock"), answer("secret 1\n").into());
     let _inside = world.service("node", answer("up 1\n"));
@@ -93,7 +94,7 @@ fn a_socket_swapped_for_a_link_at_full_speed_never_leads_outside() {
 }
 
 #[test]
-fn a_socket_that_was_there_or_is_configured_is_missing_and_not_unknown() {
+fn a_known_service_without_its_socket_is_missing_and_not_unknown() {
     let mut world = World::new();
     world.settings.rest = "[services.configured]\npath = \"/metrics\"\n".to_owned();
     let at_start = world.service("at-start", answer("up 1\n"));
@@ -103,24 +104,24 @@ fn a_socket_that_was_there_or_is_configured_is_missing_and_not_unknown() {
     assert_eq!(scraper.get("/later").status, 200);
     drop((at_start, later));
     for service in ["at-start", "later", "configured"] {
-        refuses(&aegis, &scraper, service, "missing");
+        assert_refused(&aegis, &scraper, service, "missing");
     }
     assert_eq!(scraper.get("/never").status, 404);
-    // A service that comes back is scraped again.
+    // A service that listens again is scraped again.
     let _back = world.service("later", answer("up 1\n"));
     assert_eq!(scraper.get("/later").status, 200);
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_a_failed_connect() {
+fn a_socket_without_a_listener_is_a_failed_connect() {
     let world = World::new();
     drop(UnixListener::bind(world.socket("dead")).unwrap());
     let aegis = world.start();
-    refuses(&aegis, &world.prometheus(&aegis), "dead", "connect");
+    assert_refused(&aegis, &world.prometheus(&aegis), "dead", "connect");
 }
 
 #[test]
-fn a_full_backlog_is_waited_for_until_the_deadline() {
+fn a_full_backlog_is_retried_until_the_deadline() {
     let mut world = World::new();
     world.settings.limits = "scrape_timeout = \"400ms\"".to_owned();
     let slow = rustix::net::socket_with(
@@ -132,11 +133,11 @@ fn a_full_backlog_is_waited_for_until_the_deadline() {
     .unwrap();
     rustix::net::bind(&slow, &SocketAddrUnix::new(world.socket("slow")).unwrap()).unwrap();
     rustix::net::listen(&slow, 0).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "whoever else is there")]
+    #[expect(clippy::disallowed_methods, reason = "another client of the socket")]
     let filling = UnixStream::connect(world.socket("slow")).unwrap();
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
-    refuses(&aegis, &scraper, "slow", "connect");
+    assert_refused(&aegis, &scraper, "slow", "connect");
     aegis.logged(&["its backlog stayed full"]);
 
     let listener = UnixListener::from(slow);
@@ -154,7 +155,7 @@ fn a_full_backlog_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn a_service_with_an_owner_is_scraped_only_if_that_user_answers() {
+fn a_service_with_an_owner_is_scraped_only_from_that_user() {
     let mut world = World::new();
     let me = rustix::process::getuid().as_raw();
     world.settings.rest = format!(
@@ -163,21 +164,22 @@ fn a_service_with_an_owner_is_scraped_only_if_that_user_answers() {
     );
     let _mine = world.service("mine", answer("up 1\n"));
     let theirs = world.service("theirs", answer("up 1\n"));
+    world.disown("theirs");
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/mine").status, 200);
-    refuses(&aegis, &scraper, "theirs", "owner");
+    assert_refused(&aegis, &scraper, "theirs", "owner");
     assert_eq!(theirs.connections(), 0);
 }
 
 #[test]
-fn a_socket_elsewhere_and_a_path_of_its_own_are_by_configuration() {
+fn a_service_may_have_its_own_socket_and_metrics_path() {
     let mut world = World::new();
     let long = "x".repeat(120);
     std::fs::create_dir(world.path(&long)).unwrap();
     world.settings.rest =
         format!("[services.app]\nsocket = \"{long}/app.sock\"\npath = \"/internal/metrics\"\n");
-    // Longer than sun_path holds: bound by way of a short link to the folder.
+    // The path is longer than sun_path, so the test binds through a short link to the folder.
     symlink(world.path(&long), world.path("short")).unwrap();
     let app = Service::answering(&world.path("short/app.sock"), answer("up 1\n").into());
     let aegis = world.start();
@@ -186,7 +188,7 @@ fn a_socket_elsewhere_and_a_path_of_its_own_are_by_configuration() {
 }
 
 #[test]
-fn services_whose_sockets_lie_in_one_directory_need_one_descriptor() {
+fn services_in_one_directory_share_a_descriptor() {
     let mut world = World::new();
     let elsewhere = world.path("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
@@ -202,7 +204,7 @@ fn services_whose_sockets_lie_in_one_directory_need_one_descriptor() {
                 200
             );
         }
-        // Looks for all of them.
+        // Looks for all services.
         assert_eq!(connection.get("/-/sd").unwrap().status, 200);
         connection.open_descriptors()
     };
@@ -212,7 +214,7 @@ fn services_whose_sockets_lie_in_one_directory_need_one_descriptor() {
 }
 
 #[test]
-fn a_relative_socket_of_a_relative_configuration_is_found() {
+fn a_relative_socket_path_starts_at_the_configuration() {
     let mut world = World::new();
     world.settings.rest = "[services.app]\nsocket = \"app.sock\"\n".to_owned();
     let _app = Service::answering(&world.path("app.sock"), answer("up 1\n").into());
@@ -225,14 +227,14 @@ fn a_relative_socket_of_a_relative_configuration_is_found() {
     let aegis = Aegis::spawn(command);
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/app").status, 200);
-    // The working directory is another by now.
+    // The working directory has changed.
     aegis.signal(rustix::process::Signal::HUP);
     aegis.logged(&["reloaded"]);
     assert_eq!(scraper.get("/app").status, 200);
 }
 
 #[test]
-fn a_link_in_place_of_a_directory_leads_nowhere_after_a_reload_either() {
+fn after_a_reload_a_link_in_place_of_a_directory_is_refused() {
     let mut world = World::new();
     world.settings.rest = "[services.app]\nsocket = \"app/app.sock\"\n".to_owned();
     for folder in ["app", "other"] {
@@ -254,7 +256,7 @@ fn a_link_in_place_of_a_directory_leads_nowhere_after_a_reload_either() {
 }
 
 #[test]
-fn the_request_that_a_service_sees_is_written_by_aegis() {
+fn the_upstream_request_is_written_by_aegis() {
     let world = World::new();
     let service = world.service("node", answer("up 1\n"));
     let aegis = world.start();
@@ -263,7 +265,10 @@ fn the_request_that_a_service_sees_is_written_by_aegis() {
         Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\
         User-Agent: Prometheus/3.0\r\nAuthorization: Bearer secret\r\nCookie: a=b\r\n\
         X-Forwarded-For: 10.0.0.1\r\nConnection: X-Custom\r\nX-Custom: 1\r\n";
-    assert_eq!(connection.ask("GET", "/node", headers).unwrap().status, 200);
+    assert_eq!(
+        connection.request("GET", "/node", headers).unwrap().status,
+        200
+    );
     let request = service.requests()[0].clone();
     let mut lines: Vec<&str> = request.trim_end().split("\r\n").collect();
     assert_eq!(lines.remove(0), "GET /metrics HTTP/1.1");
@@ -289,23 +294,106 @@ fn the_request_that_a_service_sees_is_written_by_aegis() {
 }
 
 #[test]
-fn a_service_is_scraped_only_so_often_at_once_and_others_do_not_wait_for_it() {
+fn max_concurrent_limits_one_service_and_delays_no_other() {
     let mut world = World::new();
-    world.settings.rest = "[services.hung]\nmax_concurrent = 2\ntimeout = \"60s\"\n".to_owned();
+    world.settings.limits = "scrape_timeout = \"300ms\"".to_owned();
+    world.settings.rest = "[services.hung]\nmax_concurrent = 3\n".to_owned();
     let hung = Service::with(&world.socket("hung"), crate::harness::service::until_closed);
     let _node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     let mut waiting: Vec<_> = (0..2).map(|_| scraper.connect().unwrap()).collect();
     for connection in &mut waiting {
-        connection
-            .send(b"GET /hung HTTP/1.1\r\nHost: a\r\n\r\n")
-            .unwrap();
+        let request =
+            b"GET /hung HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n";
+        connection.send(request).unwrap();
     }
-    hung.asked(2);
-    refuses(&aegis, &scraper, "hung", "busy");
+    hung.wait_for_requests(2);
+    // The third permit is reserved for another scraper, and none of this scraper's becomes free in
+    // time.
+    assert_refused(&aegis, &scraper, "hung", "busy");
+    aegis.logged(&["reason=busy", "max_concurrent = 3, and none ended in time"]);
     for _ in 0..20 {
         assert_eq!(scraper.get("/node").status, 200);
     }
     assert_eq!(hung.connections(), 2);
+}
+
+#[test]
+fn a_scraper_with_64_busy_connections_does_not_starve_another() {
+    let mut world = World::new();
+    let identities = format!(r#""dns:{PROMETHEUS}", "dns:other.example.org""#);
+    world.settings.allow = allow(r#""127.0.0.1/32""#, &identities, r#""*""#);
+    world.settings.rest = "[services.slow]\nmax_concurrent = 4\ntimeout = \"60s\"\n".to_owned();
+    // The number of requests, and the number of answers.
+    let gate = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let seen = Arc::clone(&gate);
+    let slow = Service::with(&world.socket("slow"), move |stream| {
+        let (counts, changed) = &*seen;
+        let mut counts = counts.lock().unwrap();
+        let number = counts.0;
+        counts.0 += 1;
+        changed.notify_all();
+        drop(changed.wait_while(counts, |(_, answered)| number >= *answered));
+        drop(stream.write_all(answer("up 1\n").as_bytes()));
+    });
+    let aegis = world.start();
+    let hog = world.prometheus(&aegis);
+    let other = world.pki.client_with(|params| {
+        params.subject_alt_names = vec![dns("other.example.org")];
+    });
+    let other = world.scraper(&aegis, Some(&other));
+    let request =
+        b"GET /slow HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n";
+    let mut held: Vec<_> = (0..64).map(|_| hog.connect().unwrap()).collect();
+    for connection in &mut held {
+        connection.send(request).unwrap();
+    }
+    let has = |scrapes| {
+        let (counts, changed) = &*gate;
+        let counts = counts.lock().unwrap();
+        let waited = changed.wait_timeout_while(counts, PATIENCE, |(has, _)| *has < scrapes);
+        assert_eq!(waited.unwrap().0.0, scrapes);
+    };
+    let answers = |scrapes| {
+        gate.0.lock().unwrap().1 = scrapes;
+        gate.1.notify_all();
+    };
+    has(3);
+    let mut connection = other.connect().unwrap();
+    for round in 1..=8 {
+        // The service has three scrapes of the first scraper, and this one does not wait for them.
+        connection.send(request).unwrap();
+        has(4 * round);
+        answers(4 * round);
+        assert_eq!(connection.answer(false).unwrap().status, 200);
+        has(4 * round + 3);
+    }
+    assert_eq!(slow.connections(), 35);
+    answers(100);
+    for connection in &mut held {
+        assert_eq!(connection.answer(false).unwrap().status, 200);
+    }
+    assert_eq!(aegis.count_logged(&["reason=busy"]), 0);
+}
+
+#[test]
+fn a_disconnected_scraper_leaves_the_concurrency_queue() {
+    let mut world = World::new();
+    world.settings.rest = "[services.hung]\nmax_concurrent = 1\ntimeout = \"60s\"\n".to_owned();
+    let hung = Service::with(&world.socket("hung"), crate::harness::service::until_closed);
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    let request =
+        b"GET /hung HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n";
+    let mut running = scraper.connect().unwrap();
+    running.send(request).unwrap();
+    hung.wait_for_requests(1);
+    let mut waiting = scraper.connect().unwrap();
+    waiting.send(request).unwrap();
+    drop(waiting);
+    aegis.logged_refusal("respond", "abandoned");
+    drop(running);
+    aegis.logged_times(2, &["reason=abandoned"]);
+    assert_eq!(hung.connections(), 1);
 }

@@ -1,4 +1,4 @@
-//! Needs IPv6: scrapers that come by either family.
+//! Needs IPv6: scrapers that connect over IPv4 and IPv6.
 
 use std::net::Ipv6Addr;
 
@@ -8,9 +8,9 @@ use crate::Tests;
 use crate::harness::{World, allow, answer};
 
 pub const TESTS: Tests = tests![
-    a_scraper_is_admitted_by_ipv4_ipv6_and_a_dual_stack_listener_alike,
-    an_ipv4_scraper_of_a_dual_stack_listener_is_not_admitted_as_ipv6,
-    an_ipv4_scraper_of_a_dual_stack_listener_is_told_an_ipv4_address,
+    ipv4_ipv6_and_dual_stack_listeners_admit_a_scraper,
+    a_dual_stack_listener_does_not_admit_an_ipv4_scraper_as_ipv6,
+    a_dual_stack_listener_reports_an_ipv4_scraper_as_ipv4,
 ];
 
 pub fn missing() -> Option<String> {
@@ -20,7 +20,7 @@ pub fn missing() -> Option<String> {
         .map(|error| format!("this host has no IPv6: {error}"))
 }
 
-fn a_scraper_is_admitted_by_ipv4_ipv6_and_a_dual_stack_listener_alike() {
+fn ipv4_ipv6_and_dual_stack_listeners_admit_a_scraper() {
     let mut world = World::new();
     world.settings.listen = r#"["127.0.0.1:0", "[::1]:0", "[::]:0"]"#.to_owned();
     let _service = world.service("node", answer("up 1\n"));
@@ -36,11 +36,11 @@ fn a_scraper_is_admitted_by_ipv4_ipv6_and_a_dual_stack_listener_alike() {
         scraper.address = address;
         assert_eq!(scraper.get("/node").text(), "up 1\n", "{address}");
     }
-    let line = aegis.logged(&["scraped", "peer=[::1]:"]);
+    let line = aegis.logged(&["scraped", "peer=::1 port="]);
     assert!(line.contains("service=node"), "{line}");
 }
 
-fn an_ipv4_scraper_of_a_dual_stack_listener_is_not_admitted_as_ipv6() {
+fn a_dual_stack_listener_does_not_admit_an_ipv4_scraper_as_ipv6() {
     let mut world = World::new();
     world.settings.listen = r#"["[::]:0"]"#.to_owned();
     world.settings.allow = allow(r#""::/0""#, r#""*""#, r#""*""#);
@@ -52,14 +52,14 @@ fn an_ipv4_scraper_of_a_dual_stack_listener_is_not_admitted_as_ipv6() {
     assert!(scraper.try_get("/node").is_err());
     assert!(
         aegis
-            .refused("admit", "network")
-            .contains("peer=127.0.0.1:")
+            .logged_refusal("admit", "network")
+            .contains("peer=127.0.0.1 port=")
     );
     scraper.address = format!("[::1]:{port}").parse().unwrap();
     assert_eq!(scraper.get("/node").status, 200);
 }
 
-fn an_ipv4_scraper_of_a_dual_stack_listener_is_told_an_ipv4_address() {
+fn a_dual_stack_listener_reports_an_ipv4_scraper_as_ipv4() {
     let mut world = World::new();
     world.settings.listen = r#"["[::]:0"]"#.to_owned();
     let _node = world.service("node", answer("up 1\n"));
@@ -67,6 +67,6 @@ fn an_ipv4_scraper_of_a_dual_stack_listener_is_told_an_ipv4_address() {
     let port = aegis.address().port();
     let mut scraper = world.prometheus(&aegis);
     scraper.address = ([127, 0, 0, 1], port).into();
-    let told: Vec<Value> = serde_json::from_slice(&scraper.get("/-/sd").body).unwrap();
-    assert_eq!(told[0]["targets"][0], json!(format!("127.0.0.1:{port}")));
+    let groups: Vec<Value> = serde_json::from_slice(&scraper.get("/-/sd").body).unwrap();
+    assert_eq!(groups[0]["targets"][0], json!(format!("127.0.0.1:{port}")));
 }

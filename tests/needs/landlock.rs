@@ -6,38 +6,38 @@ use crate::harness::kernel::where_calls_fail;
 use crate::harness::{World, folder};
 
 pub const TESTS: Tests = tests![
-    files_that_the_configuration_does_not_name_are_out_of_reach,
-    a_file_in_another_directory_is_not_read_before_a_restart,
-    where_seccomp_is_missing_landlock_alone_keeps_tcp_in,
+    the_sandbox_hides_files_that_the_configuration_does_not_name,
+    a_file_in_a_new_directory_is_read_after_a_restart,
+    landlock_blocks_tcp_without_seccomp,
 ];
 
 pub fn missing() -> Option<String> {
     let world = World::new();
     let mut check = command();
     check.args(["check", "--config"]).arg(world.write_config());
-    let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    let stdout = String::from_utf8(check.output().unwrap().stdout).unwrap();
     let lacks = |line: &&str| line.contains("the sandbox has no landlock");
-    said.lines().find(lacks).map(str::to_owned)
+    stdout.lines().find(lacks).map(str::to_owned)
 }
 
-fn files_that_the_configuration_does_not_name_are_out_of_reach() {
+fn the_sandbox_hides_files_that_the_configuration_does_not_name() {
     let world = World::new();
     let mut sandbox = command();
     sandbox.args(["sandbox", "--config"]);
     let output = sandbox.arg(world.write_config()).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     for file in [
         "write a file",
         "read a file that the configuration does not name",
-        "read which connections the host has",
+        "read the host's connections",
         "list a directory that the configuration does not name",
     ] {
         let denied = format!("denied: {file} (landlock_files)");
-        assert!(said.contains(&denied), "{file}\n{said}");
+        assert!(stdout.contains(&denied), "{file}\n{stdout}");
     }
 }
 
-fn a_file_in_another_directory_is_not_read_before_a_restart() {
+fn a_file_in_a_new_directory_is_read_after_a_restart() {
     let world = World::new();
     let aegis = world.start();
     let elsewhere = folder();
@@ -50,7 +50,7 @@ fn a_file_in_another_directory_is_not_read_before_a_restart() {
     assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
 }
 
-fn where_seccomp_is_missing_landlock_alone_keeps_tcp_in() {
+fn landlock_blocks_tcp_without_seccomp() {
     let world = World::new();
     let file = world.write_config();
     let output = where_calls_fail(&[libc::SYS_seccomp], libc::ENOSYS, move || {
@@ -58,14 +58,14 @@ fn where_seccomp_is_missing_landlock_alone_keeps_tcp_in() {
         sandbox.args(["sandbox", "--config"]).arg(file);
         sandbox.output().unwrap()
     });
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("the sandbox has no seccomp: "), "{said}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("the sandbox has no seccomp: "), "{stdout}");
     for call in [
         "open a TCP connection",
         "listen on a TCP port",
-        "connect a TCP socket that is there",
+        "connect an open TCP socket",
     ] {
         let denied = format!("denied: {call} (landlock_tcp)");
-        assert!(said.contains(&denied), "{call}\n{said}");
+        assert!(stdout.contains(&denied), "{call}\n{stdout}");
     }
 }

@@ -1,7 +1,7 @@
-//! Behaviour that not every machine can show. Each file is one need, with the tests that have it.
+//! Tests with requirements that not every machine meets. Each file has the tests of one requirement.
 //!
-//! Where a need is not met, its tests are reported as ignored, with the reason: never as passed, and
-//! never as failed. The standard harness can decide that only when a test is compiled.
+//! If a requirement is missing, its tests are reported as ignored, with the reason. The standard
+//! harness can ignore tests only at compile time.
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 #[expect(dead_code, unused_imports, reason = "tests/it uses the rest")]
 mod harness;
 
-/// The tests of a need, by name.
+/// The tests of a requirement, by name.
 type Tests = &'static [(&'static str, fn())];
 
 macro_rules! tests {
@@ -29,19 +29,35 @@ macro_rules! tests {
 mod root;
 mod ipv6;
 mod openssl;
+mod pem_bundles;
 mod landlock;
+mod file_layouts;
 mod namespaces;
+mod container_mounts;
+mod name_service;
 mod no_configuration;
 
-/// Says what of a need this machine lacks.
+/// Returns the reason if this machine does not meet a requirement.
 type Missing = fn() -> Option<String>;
 
-const NEEDS: [(&str, Missing, Tests); 6] = [
+const NEEDS: [(&str, Missing, Tests); 10] = [
     ("root", root::missing, root::TESTS),
     ("ipv6", ipv6::missing, ipv6::TESTS),
     ("openssl", openssl::missing, openssl::TESTS),
+    ("pem_bundles", openssl::missing, pem_bundles::TESTS),
     ("landlock", landlock::missing, landlock::TESTS),
+    ("file_layouts", landlock::missing, file_layouts::TESTS),
     ("namespaces", namespaces::missing, namespaces::TESTS),
+    (
+        "container_mounts",
+        container_mounts::missing,
+        container_mounts::TESTS,
+    ),
+    (
+        "name_service",
+        container_mounts::missing,
+        name_service::TESTS,
+    ),
     (
         "no_configuration",
         no_configuration::missing,

@@ -1,39 +1,45 @@
-//! Needs a mount namespace of its own: root, or user namespaces for everybody.
+//! Needs a mount namespace: root, or unprivileged user namespaces.
 
 use std::process::Command;
 
 use crate::Tests;
 use crate::harness::World;
 
-pub const TESTS: Tests = tests![without_proc_it_does_not_start_and_says_why];
+pub const TESTS: Tests = tests![serve_fails_without_proc_and_reports_it];
 
 pub fn missing() -> Option<String> {
     let tried = where_proc_is_hidden("true").output();
-    let said = match tried {
+    let text = match tried {
         Ok(output) if output.status.success() => return None,
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
-    Some(format!("/proc cannot be hidden here: {said}"))
+    Some(format!("/proc cannot be hidden here: {text}"))
 }
 
 /// A program that runs where `/proc` is empty; its arguments can be added.
 fn where_proc_is_hidden(program: &str) -> Command {
+    let mut command = after_mounts("mount -t tmpfs none /proc && exec \"$0\" \"$@\"");
+    command.arg(program);
+    command
+}
+
+/// A script that runs with mounts of its own; its arguments, from $0 on, can be added.
+pub fn after_mounts(script: &str) -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let hidden = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
-    command.args(["--mount", "sh", "-c", hidden, program]);
+    command.args(["--mount", "sh", "-euc", script]);
     command
 }
 
-fn without_proc_it_does_not_start_and_says_why() {
+fn serve_fails_without_proc_and_reports_it() {
     let world = World::new();
     let mut serve = where_proc_is_hidden(env!("CARGO_BIN_EXE_aegis"));
     serve.args(["serve", "--config"]).arg(world.write_config());
     let output = serve.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("mount /proc"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("mount /proc"), "{stderr}");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use aegis::identity::Identity;
+use aegis::policy::identity::Identity;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,11 +16,11 @@ use crate::harness::aegis::command;
 use crate::harness::{Aegis, Scraper, World, answer};
 
 pub const TESTS: Tests = tests![
-    the_certificates_of_the_script_are_those_that_aegis_and_openssl_take,
-    the_script_overwrites_nothing_unless_it_is_told_to,
-    what_the_script_revokes_aegis_refuses,
-    the_documented_command_gives_the_pin_of_a_key,
-    nothing_is_negotiated_anew_on_a_connection,
+    aegis_and_openssl_accept_the_certificates_of_the_script,
+    the_script_overwrites_only_with_force,
+    aegis_refuses_what_the_script_revokes,
+    the_documented_command_prints_the_pin_of_a_key,
+    renegotiation_is_refused,
 ];
 
 pub fn missing() -> Option<String> {
@@ -68,17 +68,17 @@ fn generate(folder: &Path, arguments: &[&str]) -> std::process::Output {
 
 fn generated(folder: &Path, arguments: &[&str]) -> String {
     let output = generate(folder, arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn the_certificates_of_the_script_are_those_that_aegis_and_openssl_take() {
+fn aegis_and_openssl_accept_the_certificates_of_the_script() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
     let pki = world.path("a pki");
-    let said = generated(&pki, &["init"]);
+    let output = generated(&pki, &["init"]);
     for (leaf, purpose) in [("server.pem", "sslserver"), ("prometheus.pem", "sslclient")] {
         let verified = Command::new("openssl")
             .args(["verify", "-x509_strict", "-purpose", purpose, "-CAfile"])
@@ -99,8 +99,8 @@ fn the_certificates_of_the_script_are_those_that_aegis_and_openssl_take() {
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
 
-    // The command that it prints is one that starts.
-    let (_, after) = said.split_once("aegis serve \\\n").unwrap();
+    // The command that it prints starts aegis.
+    let (_, after) = output.split_once("aegis serve \\\n").unwrap();
     let flags = after.split("\n\n").next().unwrap().replace("\\\n", " ");
     let flags = flags.replace(
         "/run/aegis/services",
@@ -117,24 +117,24 @@ fn the_certificates_of_the_script_are_those_that_aegis_and_openssl_take() {
     assert_eq!(prometheus.get("/node").text(), "up 1\n");
 }
 
-fn the_script_overwrites_nothing_unless_it_is_told_to() {
+fn the_script_overwrites_only_with_force() {
     let folder = tempfile::tempdir().unwrap();
     let pki = folder.path().join("pki");
     generated(&pki, &["init"]);
     let before = std::fs::read(pki.join("ca.pem")).unwrap();
     let again = generate(&pki, &["init"]);
     assert_eq!(again.status.code(), Some(1));
-    let said = String::from_utf8(again.stderr).unwrap();
+    let stderr = String::from_utf8(again.stderr).unwrap();
     assert!(
-        said.contains("ca.pem exists and is left as it is; give --force"),
-        "{said}"
+        stderr.contains("ca.pem exists and is left as it is; give --force"),
+        "{stderr}"
     );
     assert_eq!(std::fs::read(pki.join("ca.pem")).unwrap(), before);
     generated(&pki, &["init", "--force"]);
     assert_ne!(std::fs::read(pki.join("ca.pem")).unwrap(), before);
 }
 
-fn what_the_script_revokes_aegis_refuses() {
+fn aegis_refuses_what_the_script_revokes() {
     let world = World::new();
     let pki = world.path("pki");
     for arguments in [
@@ -161,10 +161,10 @@ fn what_the_script_revokes_aegis_refuses() {
     let scraper = |name| scraper_from_files(aegis.address(), &pki, name);
     assert_eq!(scraper("prometheus").get("/node").status, 404);
     assert!(scraper("leaver").try_get("/node").is_err());
-    aegis.refused("handshake", "revoked");
+    aegis.logged_refusal("handshake", "revoked");
 }
 
-fn the_documented_command_gives_the_pin_of_a_key() {
+fn the_documented_command_prints_the_pin_of_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let pki = folder.path().join("pki");
     generated(&pki, &["init"]);
@@ -183,14 +183,14 @@ fn the_documented_command_gives_the_pin_of_a_key() {
     );
 }
 
-fn nothing_is_negotiated_anew_on_a_connection() {
+fn renegotiation_is_refused() {
     let mut world = World::new();
     world.settings.tls = r#"min_version = "1.2""#.to_owned();
-    // The alert that says no goes out with the next bytes, which are those that end it.
+    // aegis sends the no_renegotiation alert with its next bytes, which are those of the close.
     world.settings.limits = r#"idle_timeout = "3s""#.to_owned();
     let aegis = world.start();
     world.pki.client().write(world.folder.path(), "client");
-    let asked = Command::new("openssl")
+    let client = Command::new("openssl")
         .args(["s_client", "-tls1_2", "-connect"])
         .arg(aegis.address().to_string())
         .args([
@@ -206,12 +206,12 @@ fn nothing_is_negotiated_anew_on_a_connection() {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn();
-    let mut asked = asked.unwrap();
-    // `R` on a line of its own, once the first handshake is done.
+    let mut client = client.unwrap();
+    // A line with only `R` starts a renegotiation after the first handshake.
     aegis.logged(&["connected"]);
-    asked.stdin.take().unwrap().write_all(b"R\n").unwrap();
-    let said = asked.wait_with_output().unwrap().stderr;
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(said.contains("no renegotiation"), "{said}");
-    assert_eq!(aegis.times(&["connected"]), 1);
+    client.stdin.take().unwrap().write_all(b"R\n").unwrap();
+    let output = client.wait_with_output().unwrap().stderr;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    assert!(output.contains("no renegotiation"), "{output}");
+    assert_eq!(aegis.count_logged(&["connected"]), 1);
 }

@@ -1,4 +1,4 @@
-//! CRLs of a PKI: good ones, and what becomes of them.
+//! CRLs of a PKI: good ones, and changed ones.
 
 use crate::der::{Bytes, Crl, Extension, Key, name, sequence, tlv};
 use crate::extensions::{
@@ -9,7 +9,7 @@ use crate::generate::{DAY, Pki};
 use crate::random::Random;
 
 impl Pki<'_> {
-    /// A good one.
+    /// A valid CRL.
     pub fn crl(&mut self, issuer: usize, keys: &[Key]) -> Crl {
         let issuer = &self.path[issuer];
         let id = keys[issuer.key].id();
@@ -26,7 +26,7 @@ impl Pki<'_> {
         }
     }
 
-    /// Revokes, dates, takes away, doubles or breaks a CRL.
+    /// Revokes a certificate, or changes, removes, doubles or breaks a CRL.
     pub fn change_crls(&mut self, keys: &[Key]) {
         let (now, at) = (self.now, self.random.below(self.crls.len()));
         let other_key = self.random.below(keys.len());
@@ -37,7 +37,7 @@ impl Pki<'_> {
         let serial = issued.map_or(vec![1], |below| below.serial.clone());
         let kind = self.random.below(18);
         let crl = &mut self.crls[at];
-        let said = match kind {
+        let change = match kind {
             0..3 => {
                 let reason = self.random.below(11) as u8;
                 let reason = Extension::new(REASON, false, tlv(10, &[reason]));
@@ -66,7 +66,8 @@ impl Pki<'_> {
                 "missing"
             }
             8 | 9 => {
-                // One in two parts; the other lists the certificate, or is of another key.
+                // Splits a CRL in two. The second lists the certificate, or is signed by another
+                // key.
                 let mut other = crl.clone();
                 let place =
                     |uri| Extension::new(ISSUING_POINT, true, issuing_point(Some(uri), &[]));
@@ -85,11 +86,11 @@ impl Pki<'_> {
             }
             _ => break_crl(crl, kind, serial, self.random),
         };
-        self.changes.push(format!("crl: {said}"));
+        self.changes.push(format!("crl: {change}"));
     }
 }
 
-/// Breaks the form of a CRL.
+/// Breaks the encoding of a CRL.
 fn break_crl(crl: &mut Crl, kind: usize, serial: Bytes, random: &mut Random) -> &'static str {
     match kind {
         10 => {

@@ -1,4 +1,4 @@
-//! DER as it should be and as it should not: what no library would write.
+//! Writes valid and invalid DER, which no library would write.
 
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
@@ -46,7 +46,7 @@ pub fn bits(content: &[u8]) -> Bytes {
     tlv(3, &[&[0], content].concat())
 }
 
-/// A name of one common name.
+/// A distinguished name with one common name.
 pub fn name(common_name: &str) -> Bytes {
     if common_name.is_empty() {
         return sequence(&[]);
@@ -127,7 +127,7 @@ impl Key {
         }
     }
 
-    /// Its identifier, as key identifiers have it.
+    /// Its key identifier.
     pub fn id(&self) -> Bytes {
         let key = self.pair.der_bytes();
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
@@ -140,7 +140,7 @@ impl Key {
     }
 }
 
-/// What a certificate says.
+/// The contents of a certificate.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     pub version: u8,
@@ -149,11 +149,11 @@ pub struct Certificate {
     pub subject: String,
     pub from: i64,
     pub to: i64,
-    /// The place of its key, and of the key that signs it, among all keys.
+    /// The indexes of its key and of the key that signs it.
     pub key: usize,
     pub signer: usize,
     pub extensions: Vec<Extension>,
-    /// Whether the algorithm inside is another than outside.
+    /// Whether the inner and the outer algorithm differ.
     pub other_algorithm: bool,
 }
 
@@ -185,7 +185,7 @@ impl Certificate {
     }
 }
 
-/// What a CRL says.
+/// The contents of a CRL.
 #[derive(Clone, Debug)]
 pub struct Crl {
     pub issuer: String,

@@ -1,4 +1,4 @@
-//! Extensions, as they are written.
+//! Encodes extensions.
 
 use crate::der::{Bytes, boolean, oid, sequence, tlv};
 

@@ -1,11 +1,11 @@
-//! Random PKIs: good ones, with a few things changed.
+//! Random PKIs: valid ones with a few changes.
 
 use crate::der::{Bytes, Certificate, Crl, Extension, Key, name, octets, oid, sequence, tlv};
 use crate::extensions::*;
 use crate::names::{constraints, good_names, names};
 use crate::random::Random;
 
-/// A PKI in DER, with what was changed in it.
+/// A PKI in DER, with a list of its changes.
 #[derive(Clone)]
 pub struct Case {
     pub number: usize,
@@ -30,7 +30,7 @@ pub struct Pki<'a> {
 
 pub fn case(number: usize, seed: u64, now: i64, keys: &[Key]) -> Case {
     let mut random = Random::new(seed, number as u64);
-    let depth = random.weighted(&[30, 45, 18, 7]);
+    let depth = random.weighted(&[30, 43, 17, 6, 2, 2]);
     let mut pki = Pki::good(&mut random, depth, now, keys);
     let changes = pki.random.weighted(&[12, 48, 28, 12]);
     for _ in 0..changes {
@@ -46,7 +46,16 @@ pub fn case(number: usize, seed: u64, now: i64, keys: &[Key]) -> Case {
         }
     }
     let mut crls: Vec<Bytes> = pki.crls.iter().map(|crl| crl.der(keys)).collect();
-    let mut changes = pki.changes;
+    let Pki {
+        path, mut changes, ..
+    } = pki;
+    if random.one_in(40) {
+        let critical = random.one_in(2);
+        roots.push(path[last].another_ca(critical).der(keys));
+        changes.push(format!(
+            "another CA with an unknown extension, critical {critical}"
+        ));
+    }
     if random.one_in(25) && chain.len() > 1 {
         chain.remove(1);
         changes.push("an intermediate is not sent".to_owned());
@@ -75,10 +84,22 @@ pub fn case(number: usize, seed: u64, now: i64, keys: &[Key]) -> Case {
     }
 }
 
+impl Certificate {
+    /// A second client CA, which issued nothing.
+    fn another_ca(&self, critical: bool) -> Self {
+        let mut other = self.clone();
+        other.subject = "another ca".to_owned();
+        other.issuer = "another ca".to_owned();
+        let unknown = Extension::new(UNKNOWN, critical, vec![5, 0]);
+        other.extensions.push(unknown);
+        other
+    }
+}
+
 impl<'a> Pki<'a> {
-    /// What a good CA makes.
+    /// The PKI of a correct CA.
     fn good(random: &'a mut Random, depth: usize, now: i64, keys: &[Key]) -> Self {
-        // Each has a key of its own.
+        // Each certificate has its own key.
         let mut free: Vec<usize> = (0..keys.len()).collect();
         let own: Vec<usize> = (0..depth + 2)
             .map(|_| free.remove(random.below(free.len())))
@@ -144,7 +165,7 @@ impl<'a> Pki<'a> {
             self.change_crls(keys);
             return;
         }
-        // The leaf and the CA above it are what most is about.
+        // Most changes are in the leaf and its issuer.
         let place = match self.random.weighted(&[40, 40, 20]) {
             2 => self.path.len() - 1,
             place => place.min(self.path.len() - 1),
@@ -172,8 +193,11 @@ impl<'a> Pki<'a> {
 
     /// Version, serial number, names, validity, keys.
     fn change_frame(&mut self, place: usize, keys: &[Key]) -> &'static str {
-        let (now, kind) = (self.now, self.random.below(13));
+        let (now, kind) = (self.now, self.random.below(14));
         let other_key = self.random.below(keys.len());
+        if kind == 13 {
+            return self.issue_itself(place);
+        }
         let own = &mut self.path[place];
         match kind {
             0 => own.to = now - DAY,
@@ -213,10 +237,25 @@ impl<'a> Pki<'a> {
         SAID[kind]
     }
 
-    /// What it may do.
+    /// Gives an intermediate the name of its issuer, as after a change of the issuer's key.
+    fn issue_itself(&mut self, place: usize) -> &'static str {
+        if place == 0 || place == self.path.len() - 1 {
+            return "no change";
+        }
+        let name = self.path[place].issuer.clone();
+        let key = self.path[place].key;
+        for crl in self.crls.iter_mut().filter(|crl| crl.signer == key) {
+            crl.issuer.clone_from(&name);
+        }
+        self.path[place].subject.clone_from(&name);
+        self.path[place - 1].issuer = name;
+        "issued by a CA of its own name"
+    }
+
+    /// Changes basicConstraints, keyUsage or extKeyUsage.
     fn change_rights(&mut self, place: usize) -> String {
         let critical = self.random.one_in(2);
-        let said = match self.random.below(4) {
+        let change = match self.random.below(4) {
             0 => {
                 const LENGTHS: [Option<&[u8]>; 5] =
                     [None, Some(&[0]), Some(&[1]), Some(&[0, 1]), Some(&[0xff])];
@@ -225,56 +264,56 @@ impl<'a> Pki<'a> {
                     1 => Some(basic(false, None)),
                     kind => Some(basic(kind == 2 || place > 0, LENGTHS[self.random.below(5)])),
                 };
-                let said = format!("basicConstraints {value:?}");
+                let change = format!("basicConstraints {value:?}");
                 self.set(place, BASIC, value.map(|value| (critical, value)));
-                said
+                change
             }
             1 => {
                 const USAGES: [&[u8]; 8] =
                     [&[0], &[2], &[5], &[6], &[5, 6], &[0, 5, 6], &[1, 2], &[4]];
                 let value = self.random.pick(&USAGES);
                 let is_there = !self.random.one_in(6);
-                let said = format!("keyUsage {:?}", is_there.then_some(value));
+                let change = format!("keyUsage {:?}", is_there.then_some(value));
                 self.set(place, USAGE, is_there.then(|| (critical, usage(value))));
-                said
+                change
             }
             _ => {
                 const PURPOSES: [&[u64]; 7] = [&[1], &[2], &[0], &[1, 2], &[0, 2], &[4, 3], &[]];
                 let value = self.random.pick(&PURPOSES);
                 let is_there = !self.random.one_in(6);
-                let said = format!("extKeyUsage {:?}", is_there.then_some(value));
+                let change = format!("extKeyUsage {:?}", is_there.then_some(value));
                 self.set(
                     place,
                     PURPOSE,
                     is_there.then(|| (critical, purposes(value))),
                 );
-                said
+                change
             }
         };
-        format!("{said} critical {critical}")
+        format!("{change} critical {critical}")
     }
 
     /// Names, constraints, identifiers, policies, points, and unknown ones.
     fn change_extensions(&mut self, place: usize, keys: &[Key]) -> String {
         let critical = self.random.one_in(3);
         let signer = keys[self.path[place].signer].id();
-        let said = match self.random.weighted(&[24, 30, 12, 8, 8, 10, 8]) {
+        let change = match self.random.weighted(&[24, 30, 12, 8, 8, 10, 8]) {
             0 => {
                 let value = names(self.random);
                 self.set(place, NAMES, Some((critical, value)));
                 "subjectAltName".to_owned()
             }
             1 => {
-                let (value, said) = constraints(self.random);
+                let (value, change) = constraints(self.random);
                 self.set(place, CONSTRAINTS, Some((!critical, value)));
-                said
+                change
             }
             2 => self.change_authority_key(place, critical, &signer),
             3 => {
                 let value = self.random.one_in(2).then(|| (critical, octets(&[9, 9])));
-                let said = format!("subjectKeyIdentifier {:?}", value.is_some());
+                let change = format!("subjectKeyIdentifier {:?}", value.is_some());
                 self.set(place, SUBJECT_KEY, value);
-                said
+                change
             }
             4 => {
                 let policy = sequence(&[sequence(&[oid(&[1, 2, 3, 4])])]);
@@ -290,9 +329,9 @@ impl<'a> Pki<'a> {
             5 => {
                 let own = &mut self.path[place].extensions;
                 let copy = own[self.random.below(own.len())].clone();
-                let said = format!("twice {:?}", copy.oid);
+                let change = format!("twice {:?}", copy.oid);
                 own.push(copy);
-                return said;
+                return change;
             }
             _ => {
                 let (oid, value) = match self.random.below(3) {
@@ -304,11 +343,11 @@ impl<'a> Pki<'a> {
                 format!("extension {oid:?}")
             }
         };
-        format!("{said} critical {critical}")
+        format!("{change} critical {critical}")
     }
 
     fn change_authority_key(&mut self, place: usize, critical: bool, signer: &[u8]) -> String {
-        let (said, value) = match self.random.below(6) {
+        let (change, value) = match self.random.below(6) {
             0 => ("none", None),
             1 => ("another key", Some(authority_key(&[1, 2, 3]))),
             2 => ("serial alone", Some(sequence(&[tlv(0x82, &[7])]))),
@@ -322,6 +361,6 @@ impl<'a> Pki<'a> {
         };
         let critical = critical && self.random.one_in(4);
         self.set(place, AUTHORITY_KEY, value.map(|value| (critical, value)));
-        format!("authorityKeyIdentifier {said}")
+        format!("authorityKeyIdentifier {change}")
     }
 }

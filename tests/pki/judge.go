@@ -26,8 +26,8 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		said, _ := json.Marshal(judge(one))
-		fmt.Fprintf(out, "%s\n", said)
+		verdict, _ := json.Marshal(judge(one))
+		fmt.Fprintf(out, "%s\n", verdict)
 	}
 }
 

@@ -1,4 +1,4 @@
-//! What aegis, OpenSSL and Go say of a PKI: nothing, or what is wrong with it.
+//! The verdicts of aegis, OpenSSL and Go on a PKI.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use aegis::config::{Config, Overrides};
 use aegis::gate::Gate;
-use aegis::peer::Peer;
+use aegis::policy::peer::Peer;
 use aegis::scrape::{Shows, explain};
 use data_encoding::BASE64;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::generate::Case;
 
 pub type Verdict = Result<(), String>;
 
-/// A folder with what aegis wants next to CAs and CRLs, for one judge at a time.
+/// A folder with the files that aegis needs, for one judge at a time.
 pub struct Bench {
     folder: PathBuf,
 }
@@ -50,7 +50,7 @@ services = ["*"]
         self.folder.join(name)
     }
 
-    /// Writes the case, for the two that read files.
+    /// Writes the files of the case, for aegis and OpenSSL.
     pub fn set(&self, case: &Case) {
         fs::write(self.file("roots.pem"), pem("CERTIFICATE", &case.roots)).unwrap();
         fs::write(self.file("leaf.pem"), pem("CERTIFICATE", &case.chain[..1])).unwrap();
@@ -58,7 +58,7 @@ services = ["*"]
         fs::write(self.file("crls.pem"), pem("X509 CRL", &case.crls)).unwrap();
     }
 
-    /// As `aegis explain` does: from the files on.
+    /// Judges the files as `aegis explain` does.
     pub fn aegis(&self, case: &Case) -> Verdict {
         let mut overrides = Overrides {
             config: Some(self.file("aegis.toml")),
@@ -82,7 +82,7 @@ services = ["*"]
         })
     }
 
-    /// As strict as it goes; a CA in the middle may be trusted.
+    /// With the strictest options. An intermediate CA may be a trust anchor.
     pub fn openssl(&self, case: &Case) -> Verdict {
         let mut command = Command::new("openssl");
         command.current_dir(&self.folder).args([
@@ -103,10 +103,10 @@ services = ["*"]
             command.args(["-crl_check_all", "-CRLfile", "crls.pem"]);
         }
         let output = command.arg("leaf.pem").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         match output.status.success() {
             true => Ok(()),
-            false => Err(said.lines().collect::<Vec<_>>().join(" ")),
+            false => Err(stderr.lines().collect::<Vec<_>>().join(" ")),
         }
     }
 }
@@ -126,7 +126,7 @@ fn pem(label: &str, all: &[Vec<u8>]) -> String {
     each.collect()
 }
 
-/// Go judges all of them at once.
+/// Lets Go judge all cases at once.
 pub fn go(cases: &[Case], folder: &Path) -> Vec<Verdict> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pki/judge.go");
     let judge = folder.join("judge");
@@ -152,12 +152,12 @@ pub fn go(cases: &[Case], folder: &Path) -> Vec<Verdict> {
     command.stdin(fs::File::open(asked).unwrap());
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "the judge in Go");
-    let said = String::from_utf8(output.stdout).unwrap();
-    let verdicts: Vec<Verdict> = said
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let verdicts: Vec<Verdict> = stdout
         .lines()
         .map(|line| {
-            let said: String = serde_json::from_str(line).unwrap();
-            if said.is_empty() { Ok(()) } else { Err(said) }
+            let error: String = serde_json::from_str(line).unwrap();
+            if error.is_empty() { Ok(()) } else { Err(error) }
         })
         .collect();
     assert_eq!(verdicts.len(), cases.len());

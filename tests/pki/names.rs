@@ -1,16 +1,17 @@
-//! Random names, and constraints that they fall within or without.
+//! Random names and name constraints.
 
 use crate::der::{Bytes, name, sequence, tlv};
 use crate::random::Random;
 
 /// Names of each kind: DNS, IP, URI, email, directory.
-const DNS: [&str; 6] = [
+const DNS: [&str; 7] = [
     "a.example.org",
     "B.Example.org",
     "example.org",
     "*.example.org",
     "a.example.net",
     "a.example.org.",
+    "\u{e9}.example.org",
 ];
 const IP: [&[u8]; 5] = [
     &[192, 0, 2, 7],
@@ -26,7 +27,7 @@ const URI: [&str; 3] = [
 ];
 const EMAIL: [&str; 3] = ["ops@example.org", "ops@example.net", "example.org"];
 
-/// A subjectAltName that nothing is wrong with.
+/// A valid subjectAltName.
 pub fn good_names(random: &mut Random) -> Bytes {
     match random.below(3) {
         0 => sequence(&[tlv(0x82, DNS[0].as_bytes())]),
@@ -35,7 +36,7 @@ pub fn good_names(random: &mut Random) -> Bytes {
     }
 }
 
-/// A subjectAltName, or none.
+/// A subjectAltName, which may be invalid.
 pub fn names(random: &mut Random) -> Bytes {
     let count = random.weighted(&[3, 70, 27]);
     let each: Vec<Bytes> = (0..count).map(|_| general_name(random)).collect();
@@ -64,10 +65,10 @@ const NETWORKS: [&[u8]; 5] = [
     ],
 ];
 
-/// nameConstraints, and what they are.
+/// nameConstraints, and a description.
 pub fn constraints(random: &mut Random) -> (Bytes, String) {
     let subtree = |random: &mut Random| {
-        let (base, said) = match random.weighted(&[45, 25, 10, 10, 10]) {
+        let (base, description) = match random.weighted(&[45, 25, 10, 10, 10]) {
             0 => (
                 tlv(
                     0x82,
@@ -94,7 +95,7 @@ pub fn constraints(random: &mut Random) -> (Bytes, String) {
             ),
             _ => (tlv(0xa4, &name("leaf")), "directory"),
         };
-        (sequence(&[base]), said)
+        (sequence(&[base]), description)
     };
     let (one, kind) = subtree(random);
     let (more, other) = match random.one_in(4) {

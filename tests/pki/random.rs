@@ -1,6 +1,6 @@
-//! Random choices that a seed gives again.
+//! Random choices that a seed reproduces.
 
-/// SplitMix64: each case has a stream of its own, so that one alone can be made again.
+/// SplitMix64. Each case has its own stream, so that one case can be reproduced.
 pub struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// The place of a weight, as often as its share of all.
+    /// The index of a weight, chosen in proportion to it.
     pub fn weighted(&mut self, weights: &[usize]) -> usize {
         let mut rest = self.below(weights.iter().sum());
         for (place, weight) in weights.iter().enumerate() {

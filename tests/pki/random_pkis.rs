@@ -1,7 +1,7 @@
-//! Random PKIs, judged by aegis, OpenSSL and Go: nothing may be let in that both others refuse, but
-//! for the classes that docs/certificate-cases.md gives a reason for.
+//! Random PKIs, judged by aegis, OpenSSL and Go. aegis may accept what both others refuse only in
+//! the classes that docs/certificate-cases.md explains.
 //!
-//! `cargo run --example pki -- [--cases N] [--seed N] [--only NUMBER]`; `.ci/pki` runs it. It wants
+//! `cargo run --example pki -- [--cases N] [--seed N] [--only NUMBER]`; `.ci/pki` runs it. It needs
 //! openssl and Go.
 #![expect(
     unreachable_pub,
@@ -145,8 +145,11 @@ fn report(judged: &[Judged]) -> ExitCode {
     }
     println!("\naegis openssl go: cases");
     for ([aegis, openssl, go], count) in counts {
-        let said = [aegis, openssl, go].map(|good| if good { "yes" } else { "no" });
-        println!("{:5} {:7} {:3} {count:6}", said[0], said[1], said[2]);
+        let columns = [aegis, openssl, go].map(|good| if good { "yes" } else { "no" });
+        println!(
+            "{:5} {:7} {:3} {count:6}",
+            columns[0], columns[1], columns[2]
+        );
     }
     for ((side, class), cases) in &classes {
         println!("{:5} {side}: {class} (such as {})", cases.len(), cases[0]);
@@ -155,6 +158,9 @@ fn report(judged: &[Judged]) -> ExitCode {
         "{failed} of {} cases are of no class that is documented",
         judged.len()
     );
+    for class in classes::missing(judged) {
+        println!("no case is of the class: {class}");
+    }
     match failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

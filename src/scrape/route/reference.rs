@@ -1,7 +1,7 @@
-//! The request head against a reference: what aegis accepts, hyper's server reads the same way.
+//! Compares with a reference: hyper's server reads each accepted head in the same way.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http_body_util::Empty;
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -9,21 +9,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
+use crate::http::BodyPolicy;
 
 /// The requests in some bytes as hyper reads them: method, target, and whether a body follows.
 fn read_by_hyper(bytes: &str) -> Vec<(String, String, bool)> {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
+    let requests = Arc::clone(&seen);
     let serve = service_fn(move |request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
         let (method, target) = (request.method().to_string(), request.uri().to_string());
-        noted.lock().unwrap().push((method, target, has_body));
+        requests.lock().push((method, target, has_body));
         std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -34,10 +36,10 @@ fn read_by_hyper(bytes: &str) -> Vec<(String, String, bool)> {
         let serving = http1::Builder::new()
             .half_close(true)
             .serve_connection(TokioIo::new(stream), serve);
-        // It ends in an error where hyper refuses the bytes.
+        // An error means that hyper refuses the bytes.
         drop(serving.await);
     });
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     seen.clone()
 }
 
@@ -90,26 +92,26 @@ const HEADERS: &[&str] = &[
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn what_aegis_accepts_hyper_reads_as_the_same_request_without_a_body(
+    fn hyper_reads_every_accepted_head_as_the_same_request_without_a_body(
         method in select(&["GET", "GET", "HEAD", "POST", "get", "GET "][..]),
         target in select(TARGETS),
         version in select(&["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", ""][..]),
         headers in vec(select(HEADERS), 0..4),
     ) {
         let head = format!("{method} {target} {version}\r\n{}\r\n", headers.concat());
-        let Ok(asked) = route(head.as_bytes(), &Limits::default()) else {
+        let Ok(accepted) = route(head.as_bytes(), &Limits::default()) else {
             return Ok(());
         };
-        let answer = match asked.answer {
-            AnswerWith::Body => "GET",
-            AnswerWith::HeadAlone => "HEAD",
+        let method = match accepted.reply.body {
+            BodyPolicy::Send => "GET",
+            BodyPolicy::Omit => "HEAD",
         };
-        let query = asked.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let path = match asked.wanted {
-            Wanted::Service(service) => format!("/{service}"),
-            Wanted::View(view) => view.path().to_owned(),
+        let query = accepted.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let path = match accepted.target {
+            Target::Service(service) => format!("/{service}"),
+            Target::View(view) => view.path().to_owned(),
         };
-        let read = (answer.to_owned(), format!("{path}{query}"), false);
+        let read = (method.to_owned(), format!("{path}{query}"), false);
         prop_assert_eq!(read_by_hyper(&head), vec![read], "{:?}", head);
     }
 }

@@ -1,11 +1,12 @@
 use super::*;
+use crate::http::{BodyPolicy, MAX_FORWARDED_BYTES, Persistence};
 use proptest::prelude::*;
 
-fn routed(request: &str) -> Result<Asked, Refusal> {
+fn routed(request: &str) -> Result<Request<Target>, Refusal> {
     route(request.as_bytes(), &Limits::default()).map_err(|refused| refused.refusal)
 }
 
-fn get(target: &str, headers: &str) -> Result<Asked, Refusal> {
+fn get(target: &str, headers: &str) -> Result<Request<Target>, Refusal> {
     routed(&format!(
         "GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n"
     ))
@@ -55,8 +56,8 @@ fn only_one_plain_segment_is_a_target() {
         assert_eq!(get(target, "").unwrap_err(), Refusal::Target, "{target}");
     }
     for name in ["node", "_x", "getty@tty1.service", "a..b"] {
-        let asked = get(&format!("/{name}"), "").unwrap();
-        assert_eq!(asked.wanted, Wanted::Service(name.parse().unwrap()));
+        let request = get(&format!("/{name}"), "").unwrap();
+        assert_eq!(request.target, Target::Service(name.parse().unwrap()));
     }
     for (byte, expected) in [
         (0u8, Refusal::Target),
@@ -73,19 +74,19 @@ fn only_one_plain_segment_is_a_target() {
 }
 
 #[test]
-fn a_query_is_kept_apart_and_decides_nothing_here() {
-    let asked = get("/node?collect[]=cpu", "").unwrap();
-    assert_eq!(asked.wanted, Wanted::Service("node".parse().unwrap()));
-    assert_eq!(asked.query.as_deref(), Some("collect[]=cpu"));
+fn a_query_is_split_from_the_target() {
+    let request = get("/node?collect[]=cpu", "").unwrap();
+    assert_eq!(request.target, Target::Service("node".parse().unwrap()));
+    assert_eq!(request.query.as_deref(), Some("collect[]=cpu"));
     assert_eq!(get("/node?", "").unwrap().query.as_deref(), Some(""));
     assert_eq!(get("/node", "").unwrap().query, None);
 }
 
 #[test]
-fn what_aegis_says_of_itself_has_paths_that_no_service_has() {
+fn view_paths_are_not_service_names() {
     for view in View::ALL {
-        let asked = get(view.path(), "").unwrap();
-        assert_eq!(asked.wanted, Wanted::View(*view));
+        let request = get(view.path(), "").unwrap();
+        assert_eq!(request.target, Target::View(*view));
         assert!(
             view.path()
                 .trim_start_matches('/')
@@ -96,42 +97,7 @@ fn what_aegis_says_of_itself_has_paths_that_no_service_has() {
 }
 
 #[test]
-fn the_operator_alone_can_have_something_done() {
-    let of = |method: &str, target: &str| {
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let by_operator = route_for_operator(head.as_bytes(), &Limits::default());
-        let by_scraper = route(head.as_bytes(), &Limits::default());
-        (
-            by_operator
-                .map(|asked| asked.wanted)
-                .map_err(|no| no.refusal),
-            by_scraper
-                .map(|asked| asked.wanted)
-                .map_err(|no| no.refusal),
-        )
-    };
-    let node: ServiceName = "node".parse().unwrap();
-    let seen = |wanted: Wanted| (Ok(WantedByOperator::Seen(wanted.clone())), Ok(wanted));
-    let done = |wanted| (Ok(wanted), Err(Refusal::Method));
-    let never = |refusal| (Err(refusal), Err(Refusal::Method));
-    assert_eq!(of("GET", "/-/sd"), seen(Wanted::View(View::Discovery)));
-    assert_eq!(of("GET", "/node"), seen(Wanted::Service(node.clone())));
-    assert_eq!(of("POST", "/-/reload"), done(WantedByOperator::Reload));
-    assert_eq!(
-        of("POST", "/-/forget/node"),
-        done(WantedByOperator::Forget(node))
-    );
-    assert_eq!(of("POST", "/-/forget/..%2f"), never(Refusal::Target));
-    assert_eq!(of("POST", "/node"), never(Refusal::Method));
-    assert_eq!(of("PUT", "/-/reload"), never(Refusal::Method));
-    assert_eq!(
-        of("GET", "/-/reload"),
-        (Err(Refusal::Target), Err(Refusal::Target))
-    );
-}
-
-#[test]
-fn only_get_and_head_are_methods() {
+fn only_get_and_head_are_accepted() {
     for method in [
         "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "get", "GETX",
     ] {
@@ -143,11 +109,11 @@ fn only_get_and_head_are_methods() {
         Refusal::Method
     );
     let head = routed("HEAD /node HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert_eq!(head.answer, AnswerWith::HeadAlone);
+    assert_eq!(head.reply.body, BodyPolicy::Omit);
 }
 
 #[test]
-fn whatever_announces_a_body_is_refused() {
+fn requests_that_announce_a_body_are_refused() {
     const REFUSED: &[&str] = &[
         "Content-Length: 1\r\n",
         "Content-Length: 00\r\n",
@@ -170,7 +136,7 @@ fn whatever_announces_a_body_is_refused() {
 }
 
 #[test]
-fn a_head_that_two_parsers_could_read_in_two_ways_is_refused() {
+fn ambiguous_request_heads_are_refused() {
     const REFUSED: &[&str] = &[
         "GET /node HTTP/1.1\r\n\r\n",
         "GET /node HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
@@ -193,14 +159,17 @@ fn a_head_that_two_parsers_could_read_in_two_ways_is_refused() {
     for request in REFUSED {
         let refused = routed(request).unwrap_err();
         assert!(
-            matches!(refused, Refusal::Syntax | Refusal::Target | Refusal::Method),
+            matches!(
+                refused,
+                Refusal::Syntax | Refusal::Version | Refusal::Target | Refusal::Method
+            ),
             "{request:?} {refused:?}"
         );
     }
 }
 
 #[test]
-fn a_line_without_a_method_is_no_target() {
+fn a_line_without_a_known_method_is_a_syntax_error() {
     let no_method = "(ET /node HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(routed(no_method).unwrap_err(), Refusal::Syntax);
 }
@@ -212,7 +181,7 @@ fn the_timeout_is_a_positive_number_and_clamped() {
             "/node",
             &format!("X-Prometheus-Scrape-Timeout-Seconds: {value}\r\n"),
         )
-        .map(|asked| asked.timeout.unwrap().as_secs_f64())
+        .map(|request| request.timeout.unwrap().as_secs_f64())
     };
     assert_eq!(timeout("10"), Ok(10.0));
     assert_eq!(timeout("0.5"), Ok(0.5));
@@ -233,18 +202,18 @@ fn the_timeout_is_a_positive_number_and_clamped() {
 }
 
 #[test]
-fn what_goes_on_to_the_service_is_bounded_and_printable() {
+fn forwarded_headers_are_bounded_and_printable() {
     let accept =
-        |value: &str| get("/node", &format!("Accept: {value}\r\n")).map(|asked| asked.accept);
+        |value: &str| get("/node", &format!("Accept: {value}\r\n")).map(|request| request.accept);
     assert_eq!(
         accept("text/plain;q=0.5"),
         Ok(Some("text/plain;q=0.5".to_owned()))
     );
     assert_eq!(accept("a\r\nAccept: b"), Ok(Some("a, b".to_owned())));
     assert_eq!(accept(""), Ok(None));
-    assert!(accept(&"a".repeat(LONGEST_FORWARDED)).is_ok());
+    assert!(accept(&"a".repeat(MAX_FORWARDED_BYTES)).is_ok());
     assert_eq!(
-        accept(&"a".repeat(LONGEST_FORWARDED + 1)),
+        accept(&"a".repeat(MAX_FORWARDED_BYTES + 1)),
         Err(Refusal::Header)
     );
     assert_eq!(accept("n\u{f6}"), Err(Refusal::Header));
@@ -252,21 +221,24 @@ fn what_goes_on_to_the_service_is_bounded_and_printable() {
 }
 
 #[test]
-fn the_scraper_says_when_it_closes() {
-    let afterwards = |headers| get("/node", headers).unwrap().afterwards;
-    assert_eq!(afterwards(""), Afterwards::KeepAlive);
+fn connection_close_ends_the_connection() {
+    let persistence = |headers| get("/node", headers).unwrap().reply.persistence;
+    assert_eq!(persistence(""), Persistence::KeepAlive);
     assert_eq!(
-        afterwards("Connection: keep-alive\r\n"),
-        Afterwards::KeepAlive
+        persistence("Connection: keep-alive\r\n"),
+        Persistence::KeepAlive
     );
-    assert_eq!(afterwards("Connection: foo, CLOSE\r\n"), Afterwards::Close);
+    assert_eq!(
+        persistence("Connection: foo, CLOSE\r\n"),
+        Persistence::Close
+    );
 }
 
 #[test]
-fn a_query_passes_only_with_parameters_that_the_service_lists() {
-    let mut service = Service::unnamed(&Limits::default());
-    let ask = |service: &Service, query: Option<&str>| {
-        target_for(service, query).map_err(|no| no.refusal)
+fn queries_with_unlisted_parameters_are_refused() {
+    let mut service = ServiceSettings::defaults(&Limits::default());
+    let ask = |service: &ServiceSettings, query: Option<&str>| {
+        service_target(service, query).map_err(|no| no.refusal)
     };
     assert_eq!(ask(&service, None), Ok("/metrics".to_owned()));
     assert_eq!(ask(&service, Some("a=1")), Err(Refusal::Query));
@@ -304,6 +276,11 @@ fn a_query_passes_only_with_parameters_that_the_service_lists() {
     }
     let written = Ok("/metrics?collect%5B%5D=%C3%B6%25".to_owned());
     assert_eq!(ask(&service, Some("collect[]=%c3%B6%25")), written);
+    service.path = "/status?openmetrics".to_owned();
+    assert_eq!(ask(&service, None), Ok("/status?openmetrics".to_owned()));
+    let written = Ok("/status?openmetrics&collect%5B%5D=cpu".to_owned());
+    assert_eq!(ask(&service, Some("collect[]=cpu")), written);
+    assert_eq!(ask(&service, Some("openmetrics=no")), Err(Refusal::Query));
     let hostile = ask(&service, Some("collect[]=a\r\nX:y HTTP/1.1")).unwrap();
     assert!(
         hostile.bytes().all(|byte| byte.is_ascii_graphic()),
@@ -313,24 +290,24 @@ fn a_query_passes_only_with_parameters_that_the_service_lists() {
 
 proptest! {
     #[test]
-    fn a_target_passes_only_if_it_is_a_slash_and_a_name(target in "[!-~]{1,40}") {
+    fn a_target_is_a_slash_and_a_service_name(target in "[!-~]{1,40}") {
         let (path, _) = target.split_once('?').unwrap_or((&target, ""));
         let name = path.strip_prefix('/').filter(|_| !target.contains('#'));
         let name = name.and_then(|name| name.parse::<ServiceName>().ok());
-        let wanted = View::at(&target).map(Wanted::View).or(name.map(Wanted::Service));
-        let routed = get(&target, "").ok().map(|asked| asked.wanted);
+        let wanted = View::at(&target).map(Target::View).or(name.map(Target::Service));
+        let routed = get(&target, "").ok().map(|request| request.target);
         prop_assert_eq!(routed, wanted);
     }
 
     #[test]
-    fn a_query_goes_on_with_the_same_parameters_and_no_others(
+    fn a_forwarded_query_has_the_same_parameters(
         pairs in prop::collection::vec(("(collect|x)(\\[\\])?", "\\PC{0,8}"), 1..4),
     ) {
-        let mut service = Service::unnamed(&Limits::default());
+        let mut service = ServiceSettings::defaults(&Limits::default());
         service.params = vec!["collect[]".to_owned()];
         let mut query = form_urlencoded::Serializer::new(String::new());
         let query = query.extend_pairs(&pairs).finish();
-        match target_for(&service, Some(&query)) {
+        match service_target(&service, Some(&query)) {
             Ok(target) => {
                 prop_assert!(target.bytes().all(|byte| byte.is_ascii_graphic()));
                 let passed = target.strip_prefix("/metrics?").unwrap();
@@ -345,12 +322,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+    fn parsing_any_bytes_does_not_panic(bytes: Vec<u8>) {
         drop(route(&bytes, &Limits::default()));
     }
 
     #[test]
-    fn no_header_makes_it_panic(line in "[ -~]{0,60}") {
+    fn parsing_any_header_does_not_panic(line in "[ -~]{0,60}") {
         drop(get("/node", &format!("{line}\r\n")));
     }
 }

@@ -1,7 +1,8 @@
-//! What hostile scrapers do, as fast as it can be done. `benches/attacks/run` and `soak/run` start it.
+//! Attacks by hostile scrapers, as fast as possible. `benches/attacks/run` and `tests/soak/run`
+//! start it.
 //!
-//! Source addresses are those of a block of 127.0.0.0/8, one after the other: `--from 127.0.1.0
-//! --addresses 64`. Connections end by a reset, so that no port is kept waiting.
+//! It uses the source addresses of a block of 127.0.0.0/8 in turn: `--from 127.0.1.0 --addresses
+//! 64`. It resets connections, so that no port stays in TIME_WAIT.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -17,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::Options;
 use crate::client::tls;
-use crate::malformed::{Random, Shape, is_exact};
+use crate::malformed::{Random, Shape, is_request};
 
 /// A block of source addresses, taken in turn.
 pub(crate) struct Sources {
@@ -50,28 +51,28 @@ impl Sources {
         rustix::net::connect(&socket, &to)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(IO_TIMEOUT))?;
+        stream.set_write_timeout(Some(IO_TIMEOUT))?;
         Ok(stream)
     }
 }
 
-/// Above every deadline of a default that such a connection can meet.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than every default deadline that applies to such a connection.
+const IO_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What came of many attempts.
+/// The results of many attempts.
 #[derive(Default)]
 struct Tally {
     attempts: AtomicU64,
     /// Refused before a byte of TLS.
     refused: AtomicU64,
-    /// Answered by TLS: the handshake's costly part was computed, or an alert came.
+    /// Answered by TLS: aegis computed the costly part of the handshake, or sent an alert.
     answered: AtomicU64,
-    /// By hundreds: 2xx to 5xx.
+    /// Status classes: 2xx to 5xx.
     statuses: [AtomicU64; 6],
-    /// Neither a status nor an end that a refusal may have.
+    /// Connections that ended without an answer.
     silent: AtomicU64,
-    /// What must never happen; the first few.
+    /// The first few results that must never happen.
     wrong: Mutex<Vec<String>>,
 }
 
@@ -112,7 +113,7 @@ pub(crate) fn attack(options: &Options) -> Result<(), Box<dyn Error>> {
     let count: u64 = options.or("count", u64::MAX)?;
     let seconds: f64 = options.or("seconds", 1e9)?;
     let seed: u64 = options.or("seed", 1)?;
-    // Between two attempts of a thread, so that a soak need not be a flood.
+    // The pause between two attempts of a thread, so that a soak is not a flood.
     let pause = Duration::from_secs_f64(options.or("pause", 0.0)?);
     let path = options.or("path", "/l10k".to_owned())?;
     let sources = Sources::new(options)?;
@@ -166,8 +167,8 @@ pub(crate) fn attack(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The bytes of a ClientHello, made once: to send them costs next to nothing, to answer them all
-/// that a handshake costs a server before it knows anybody.
+/// The bytes of a ClientHello, created once. They cost nothing to send, and make a server compute
+/// the costly part of a handshake.
 pub(crate) fn hello(config: &Arc<ClientConfig>) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut session = session(config)?;
     let mut bytes = Vec::new();
@@ -192,7 +193,7 @@ fn say_hello(sources: &Sources, to: SocketAddr, hello: &[u8], tally: &Tally) -> 
     }
 }
 
-/// One handshake, and one request that is not quite one.
+/// One handshake and one malformed request.
 fn malformed(
     sources: &Sources,
     to: SocketAddr,
@@ -211,7 +212,7 @@ fn malformed(
     session.writer().write_all(&request)?;
     let whole = request.windows(4).any(|four| four == b"\r\n\r\n");
     if !whole {
-        // Nobody would wait for the rest of it here.
+        // Ends the connection in the middle of the request.
         session.send_close_notify();
     }
     let answer = read_all(&mut session, &mut stream);
@@ -219,7 +220,7 @@ fn malformed(
     Ok(())
 }
 
-/// Reads until an answer is whole, the connection ends, or nothing comes.
+/// Reads until an answer is complete, the connection ends or a read times out.
 fn read_all(session: &mut ClientConnection, stream: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     while session.wants_write() {
@@ -245,13 +246,13 @@ fn read_all(session: &mut ClientConnection, stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Whether a head says how much follows, and that has come. Good enough for refusals.
+/// Whether the head has a length and that much body has arrived. Sufficient for refusals.
 fn is_whole(read: &[u8]) -> bool {
     let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else {
         return false;
     };
     let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
-    // Those that are closed are read to their end, so that a second answer is seen.
+    // A connection that aegis closes is read to its end, so that a second answer is noticed.
     if head.contains("connection: close") {
         return false;
     }
@@ -262,7 +263,7 @@ fn is_whole(read: &[u8]) -> bool {
     read.len() >= end + 4 + length.unwrap_or(0)
 }
 
-/// What the service outside the socket directory says, and nobody else.
+/// A text that only the service outside the socket directory sends.
 const CANARY: &[u8] = b"outside_the_directory";
 
 fn note(request: &[u8], answer: &[u8], tally: &Tally) {
@@ -281,7 +282,7 @@ fn note(request: &[u8], answer: &[u8], tally: &Tally) {
         .windows(9)
         .filter(|nine| *nine == b"HTTP/1.1 ")
         .count();
-    // What follows the last whole head may be refused before its end has come.
+    // aegis may refuse an incomplete head before it ends.
     let ends = |part: &&[u8]| **part == *b"\r\n\r\n";
     let asked =
         request.windows(4).filter(ends).count() + usize::from(!request.ends_with(b"\r\n\r\n"));
@@ -293,14 +294,14 @@ fn note(request: &[u8], answer: &[u8], tally: &Tally) {
         Some(_) => 0,
         None => {
             if !answer.is_empty() {
-                tally.wrong(format!("an answer that is none: {}", shown()));
+                tally.wrong(format!("a malformed answer: {}", shown()));
             }
             tally.silent.fetch_add(1, Ordering::Relaxed);
             return;
         }
     };
     tally.statuses[hundred].fetch_add(1, Ordering::Relaxed);
-    if hundred == 2 && !is_exact(request) {
+    if hundred == 2 && !is_request(request) {
         tally.wrong(format!("served: {}", shown()));
     }
     if hundred == 1 || hundred == 3 {
@@ -308,8 +309,8 @@ fn note(request: &[u8], answer: &[u8], tally: &Tally) {
     }
 }
 
-/// Somebody who may not scrape: without a certificate, with one of another name or CA, or with
-/// something that is no TLS. Whatever it is, no answer of HTTP may come.
+/// A client that may not scrape: without a certificate, with one of another name or CA, or without
+/// TLS. It must get no HTTP answer.
 fn stranger(
     sources: &Sources,
     to: SocketAddr,
@@ -327,7 +328,7 @@ fn stranger(
         };
         let mut answer = Vec::new();
         stream.write_all(&junk)?;
-        // Half of a record would be waited for.
+        // Otherwise aegis would wait for the rest of the record.
         stream.shutdown(std::net::Shutdown::Write)?;
         let _ = stream.read_to_end(&mut answer);
         if !answer.is_empty() && !answer.starts_with(b"\x15\x03") {
@@ -352,8 +353,8 @@ fn stranger(
     Ok(())
 }
 
-/// Opens `--count` connections and says nothing on them. Prints how long each was left open, and
-/// how many at once; `--hold` closes what is left after so many seconds.
+/// Opens `--count` silent connections. Prints how long each stayed open, and how many at once.
+/// After `--hold` seconds, it closes the rest.
 pub(crate) fn silent(options: &Options) -> Result<(), Box<dyn Error>> {
     let to: SocketAddr = options.text("tls")?.parse()?;
     let count: usize = options.or("count", 1)?;

@@ -46,7 +46,7 @@ impl Client {
         } else {
             Target::Unix(options.text("unix")?.to_owned())
         };
-        // The headers of a Prometheus.
+        // The headers that Prometheus sends.
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Prometheus/2.42.0\r\n\
              Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\
@@ -65,8 +65,8 @@ impl Client {
         let tcp = |address| {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(IO_TIMEOUT))?;
+            stream.set_write_timeout(Some(IO_TIMEOUT))?;
             io::Result::Ok(stream)
         };
         Ok(match &self.target {
@@ -82,13 +82,13 @@ impl Client {
             Target::Tcp(address) => Link::Tcp(tcp(*address)?),
             Target::Unix(path) => {
                 let stream = UnixStream::connect(Path::new(path))?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(IO_TIMEOUT))?;
                 Link::Unix(stream)
             }
         })
     }
 
-    /// Scrapes once, and tells of every piece of the answer as it comes.
+    /// Scrapes once, and passes on every piece of the answer as it arrives.
     pub(crate) fn scrape(
         &self,
         link: &mut Link,
@@ -117,8 +117,8 @@ impl Client {
     }
 }
 
-/// Nothing that is measured takes nearly so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Much longer than anything that is measured.
+const IO_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection.
 pub(crate) enum Link {
@@ -128,7 +128,7 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// What the handshake agreed on.
+    /// The parameters that the handshake negotiated.
     pub(crate) fn agreed(&self) -> String {
         let Self::Tls(stream) = self else {
             return "no TLS".to_owned();
@@ -150,7 +150,7 @@ impl Link {
         .replace(')', "")
     }
 
-    /// Ends in good order.
+    /// Closes with a close_notify alert.
     pub(crate) fn close(mut self) {
         if let Self::Tls(stream) = &mut self {
             stream.conn.send_close_notify();
@@ -187,8 +187,8 @@ impl Write for Link {
     }
 }
 
-/// A socket that is read from in large pieces: rustls alone asks for 4 KiB at a time, which would
-/// make the client the slowest of all.
+/// A socket with a large read buffer. rustls reads 4 KiB at a time, which would make the client the
+/// bottleneck.
 pub(crate) struct Roomy {
     stream: TcpStream,
     room: Vec<u8>,
@@ -231,7 +231,7 @@ impl Write for Roomy {
     }
 }
 
-/// What has come of an answer.
+/// The part of an answer that has arrived.
 #[derive(Default)]
 struct Answer {
     head: Vec<u8>,
@@ -241,7 +241,7 @@ struct Answer {
 
 enum Framing {
     Length(usize),
-    /// Bytes left of a chunk and the line end behind it; the size line as far as it has come.
+    /// The bytes left of a chunk and its line end; the part of the size line that has arrived.
     Chunks {
         left: usize,
         line: Vec<u8>,
@@ -249,7 +249,7 @@ enum Framing {
 }
 
 impl Answer {
-    /// Takes a piece, and says whether the answer is whole.
+    /// Takes a piece, and returns whether the answer is complete.
     fn take(&mut self, mut piece: &[u8]) -> io::Result<bool> {
         if self.framing.is_none() {
             let already = self.head.len();
@@ -284,7 +284,7 @@ impl Answer {
                     let size = usize::from_str_radix(text.trim(), 16).map_err(io::Error::other)?;
                     line.clear();
                     if size == 0 {
-                        // The empty line behind it may come later; nothing else may.
+                        // Only the empty line after it may arrive later.
                         return Ok(true);
                     }
                     self.body += size;
@@ -365,7 +365,7 @@ pub(crate) fn tls(options: &Options) -> Result<Arc<ClientConfig>, Box<dyn Error>
     Ok(Arc::new(config))
 }
 
-/// Believes every server, so that in a storm the client costs less than the server.
+/// Trusts every server, so that the client needs less CPU time than the server.
 #[derive(Debug)]
 struct Unchecked(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! A limit: the cryptography of one handshake and of one GiB, on one core, and nothing else.
+//! A limit: only the cryptography of one handshake and of one GiB, on one core.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub(crate) fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
 /// The body of a full TLS record.
 const RECORD: usize = 16 << 10;
 
-/// Microseconds that one call takes, in the median of short batches.
+/// The microseconds that one call takes: the median of short batches.
 fn each(time: Duration, mut call: impl FnMut() -> bool) -> f64 {
     let begun = Instant::now();
     let mut batches = Vec::new();

@@ -1,4 +1,4 @@
-//! Scrapes in a closed loop, and says what that took on both sides.
+//! Scrapes in a closed loop, and reports the costs of both sides.
 
 use std::error::Error;
 use std::io;
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let begin = Snapshot::now(server, service, &bytes);
         phase.store(MEASURED, Ordering::Relaxed);
         let mut peak = 0;
-        // A window without a whole scrape would say nothing of one.
+        // The window must contain at least one complete scrape.
         let over = || {
             let scraped = scraped.load(Ordering::Relaxed);
             begin.at.elapsed() >= seconds
@@ -132,10 +132,10 @@ impl Snapshot {
     }
 }
 
-/// What one scraper saw while it was measured.
+/// The measurements of one scraper.
 #[derive(Default)]
 struct Tally {
-    /// Microseconds of each scrape; of a cold one, from before its connection.
+    /// The microseconds of each scrape; a cold one includes the connection.
     took: Vec<f64>,
     errors: usize,
     error: String,
@@ -212,7 +212,7 @@ pub(crate) fn first(options: &Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Scrapes `--count` times, one after the other, and says nothing.
+/// Scrapes `--count` times in sequence, and prints nothing.
 pub(crate) fn count(options: &Options) -> Result<(), Box<dyn Error>> {
     let client = Client::new(options)?;
     let cold = options.or("mode", "warm".to_owned())? == "cold";
@@ -255,5 +255,5 @@ pub(crate) fn idle(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Until whatever a server does after a scrape is done.
+/// Enough time for a server to finish its work after a scrape.
 const SETTLED: Duration = Duration::from_millis(500);

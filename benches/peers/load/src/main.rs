@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What was given as `--name value`.
+/// The options of the form `--name value`.
 struct Options(HashMap<String, String>);
 
 impl Options {

@@ -1,4 +1,4 @@
-//! Requests that are not quite a scrape, and what exactly one is.
+//! Malformed requests, and whether aegis may answer one.
 
 /// A small generator (splitmix64), so that a run can be repeated by its seed.
 pub(crate) struct Random(u64);
@@ -32,7 +32,7 @@ impl Random {
 pub(crate) struct Shape;
 
 impl Shape {
-    /// A good request with one to three faults: in its line, its headers, or any of its bytes.
+    /// A valid request with one to three faults: in its line, its headers or any of its bytes.
     pub(crate) fn mutated(path: &str, random: &mut Random) -> Vec<u8> {
         let name = path.trim_start_matches('/');
         let mut method = "GET".to_owned();
@@ -191,83 +191,12 @@ const BODIES: &[&str] = &[
     "Transfer-Encoding: xchunked",
 ];
 
-/// Whether every request in these bytes up to the first answer's may be served: exactly
-/// `GET` or `HEAD`, a path of one name, `HTTP/1.1`, one Host, no body, whole lines. Written
-/// apart from aegis's own reading, by the RFC's grammar.
-pub(crate) fn is_exact(request: &[u8]) -> bool {
-    let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return false;
-    };
-    // RFC 9112, section 2.2: empty lines before a request line may be passed over.
-    let mut head = &request[..end];
-    while let Some(rest) = head.strip_prefix(b"\r\n") {
-        head = rest;
-    }
-    let lines: Vec<&[u8]> = split_crlf(head);
-    let Some((first, headers)) = lines.split_first() else {
-        return false;
-    };
-    if lines
-        .iter()
-        .any(|line| line.contains(&b'\n') || line.contains(&b'\r') || line.contains(&0))
-    {
-        return false;
-    }
-    let target = [b"GET ".as_slice(), b"HEAD "]
-        .iter()
-        .find_map(|method| first.strip_prefix(*method))
-        .and_then(|rest| rest.strip_suffix(b" HTTP/1.1"));
-    let Some(target) = target else { return false };
-    if !is_path(target) {
-        return false;
-    }
-    let mut hosts = 0;
-    for line in headers {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return false;
-        };
-        let name = line[..colon].to_ascii_lowercase();
-        if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_graphic()) {
-            return false;
-        }
-        match name.as_slice() {
-            b"host" => hosts += 1,
-            b"transfer-encoding" | b"expect" => return false,
-            b"content-length" if line[colon + 1..].trim_ascii() != b"0" => return false,
-            _ => {}
-        }
-    }
-    hosts == 1
+/// Whether the first answer may be 2xx: the bytes begin with a request that must be understood.
+pub(crate) fn is_request(mut bytes: &[u8]) -> bool {
+    matches!(requests::next(&mut bytes), requests::Next::Good(_))
 }
 
-/// What aegis says of itself, or one name.
-fn is_path(target: &[u8]) -> bool {
-    if [b"/".as_slice(), b"/-/sd", b"/-/healthy", b"/-/ready"].contains(&target) {
-        return true;
-    }
-    let Some((first, rest)) = target.strip_prefix(b"/").and_then(<[u8]>::split_first) else {
-        return false;
-    };
-    let starts = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    starts(first)
-        && rest.len() < 64
-        && rest
-            .iter()
-            .all(|byte| starts(byte) || b".@-".contains(byte))
-}
-
-fn split_crlf(head: &[u8]) -> Vec<&[u8]> {
-    let mut lines = Vec::new();
-    let mut from = 0;
-    let mut at = 0;
-    while at + 1 < head.len() {
-        if &head[at..at + 2] == b"\r\n" {
-            lines.push(&head[from..at]);
-            from = at + 2;
-            at += 1;
-        }
-        at += 1;
-    }
-    lines.push(&head[from..]);
-    lines
-}
+/// The fuzz targets' implementation of the grammar, independent of that of aegis.
+#[path = "../../../../fuzz/src/requests.rs"]
+#[expect(dead_code, reason = "the fuzz targets use the rest")]
+mod requests;

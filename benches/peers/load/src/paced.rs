@@ -1,4 +1,4 @@
-//! Scrapes at a steady pace, as a Prometheus does, and how long each took.
+//! Scrapes at a steady pace, as Prometheus does, and measures how long each takes.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use crate::Options;
 use crate::client::{Client, Link};
 
 /// Scrapes `--rate` times a second in all on `--connections`, for `--seconds`; with `--mode cold`
-/// each connects anew. Prints one JSON object.
+/// each uses a new connection. Prints one JSON object.
 pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let client = Client::new(options)?;
     let connections: usize = options.or("connections", 1)?;
@@ -84,7 +84,7 @@ fn one(
             }
             Err(error) => errors.push(error.to_string()),
         }
-        // A scrape that took longer than its turn does not make the next ones come at once.
+        // After a scrape longer than the interval, the next scrapes keep their distance.
         next = (next + each).max(Instant::now().min(next + 2 * each));
     }
     (took, errors)

@@ -1,10 +1,10 @@
-//! What processes have used, and what the machine did meanwhile, from /proc.
+//! The resources used by processes and by the machine, from /proc.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// Seconds of processor time (user and system) of a process, of its descendants, and of those of
-/// them that have ended and were waited for.
+/// Seconds of processor time (user and system) of a process and its descendants, including those
+/// that have exited and were waited for.
 pub(crate) fn tree_cpu(root: u32) -> f64 {
     let all = every();
     let tree = tree(root, &all);
@@ -54,7 +54,7 @@ fn every() -> HashMap<u32, Process> {
 
 fn one(id: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name stands in brackets and may hold anything. After it: state, ppid, ...
+    // The name is in brackets and can contain any character. After it: state, ppid, ...
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Process {
@@ -65,7 +65,7 @@ fn one(id: u32) -> Option<Process> {
 }
 
 fn tree(root: u32, all: &HashMap<u32, Process>) -> Vec<u32> {
-    // Of nobody: a limit without a server.
+    // Empty for a limit, which has no server.
     let mut found: Vec<u32> = all
         .contains_key(&root)
         .then_some(root)

@@ -1,4 +1,4 @@
-//! Readiness of many descriptors in one thread, as the service and the relay wait for it.
+//! The readiness of many descriptors in one thread, for the service and the relay.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,7 +34,7 @@ impl Ready {
         Ok(epoll::modify(&self.0, descriptor, data, flags)?)
     }
 
-    /// Waits, and replaces what is in `numbers` by the descriptors that something came of.
+    /// Waits, and fills `numbers` with the descriptors that are ready.
     pub(crate) fn wait(&self, numbers: &mut Vec<u64>) -> io::Result<()> {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         match epoll::wait(&self.0, spare_capacity(&mut events), None) {

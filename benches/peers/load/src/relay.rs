@@ -1,4 +1,4 @@
-//! A limit: TCP to Unix socket and back, nothing read or encrypted, one thread.
+//! A limit: copies between TCP and a Unix socket in one thread, without parsing or encryption.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -11,7 +11,7 @@ use rustix::event::epoll::EventFlags;
 use crate::Options;
 use crate::ready::Ready;
 
-/// Copies between whoever connects to `--listen` and a fresh connection to `--unix`.
+/// Copies between each connection to `--listen` and a new connection to `--unix`.
 pub(crate) fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(options.text("listen")?)?;
     let service = options.text("unix")?;
@@ -37,7 +37,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
             let Some((scraper, service)) = pairs.get_mut(&(number / 2)) else {
                 continue;
             };
-            // Blocking writes: whoever they wait for always reads.
+            // Blocking writes: the other side always reads.
             let copied = match number % 2 {
                 0 => scraper
                     .read(&mut buffer)

@@ -1,6 +1,6 @@
 //! The service that is scraped: bodies in memory, one thread, a Unix socket for each body.
 //!
-//! The request's path is not looked at: a peer that cannot rewrite it does the same job.
+//! It ignores the request's path, so that peers that cannot rewrite it can be measured.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -57,7 +57,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
             if let Some((listener, answer)) = listeners.get(number as usize) {
                 let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
                 while let Ok(stream) = net::accept_with(listener, flags) {
-                    // Fails on a Unix socket, which needs none.
+                    // Fails on a Unix socket, which does not need it.
                     let _ = net::sockopt::set_tcp_nodelay(&stream, true);
                     let mut connection = Connection::new(stream, Rc::clone(answer));
                     // The request is mostly there already.
@@ -99,7 +99,7 @@ fn chunked(size: usize) -> Vec<u8> {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
 
-/// Exactly so many bytes of samples; the last is cut off within a comment.
+/// Exactly this many bytes of samples. The last line is a truncated comment.
 fn metrics(size: usize) -> Vec<u8> {
     let lines = (0..).map(|n| format!("bench_jobs_total{{shard=\"{n:07}\",state=\"done\"}} {n}\n"));
     let mut body: Vec<u8> = lines
@@ -115,7 +115,7 @@ fn metrics(size: usize) -> Vec<u8> {
 struct Connection {
     stream: OwnedFd,
     answer: Rc<Vec<u8>>,
-    /// What has come of the next request's head.
+    /// The part of the next request's head that has arrived.
     head: Vec<u8>,
     /// How far the answer is written, while one is.
     written: Option<usize>,
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Reads and writes until the other side has to do something.
+    /// Reads and writes until it would block.
     fn proceed(&mut self) -> Wish {
         loop {
             if let Some(written) = self.written {

@@ -1,5 +1,5 @@
-// A reverse proxy of the standard library over Unix sockets with mutual TLS: what one writes in an
-// afternoon, as the program that aegis is named after was written. No line a scrape.
+// A minimal reverse proxy of the standard library over Unix sockets with mutual TLS. It logs nothing
+// per scrape.
 package main
 
 import (

@@ -1,16 +1,18 @@
-//! Follows the bytes of an answer, and refuses what two readers could take in two ways.
+//! Checks the bytes of an answer before hyper parses them, and refuses what two parsers could read
+//! differently.
 //!
-//! hyper reads answers, and forgives more than aegis forgives a scraper: an empty line before the
-//! status line, bare line feeds, white space and endless zeros in the lines of chunks, interim
-//! answers without end. What is refused here never reaches hyper, and hyper judges the rest.
+//! hyper is lenient with answers: it accepts an empty line before the status line, bare line feeds,
+//! white space and any number of zeros in chunk lines, and any number of interim answers. aegis is as
+//! strict with a service as with a scraper. Bytes refused here never reach hyper, which parses the
+//! rest.
 
 use std::io;
 
 use httparse::{EMPTY_HEADER, Response};
 
-/// How far an answer has come.
+/// The state of the check.
 #[derive(Debug)]
-pub(super) struct Strict {
+pub(super) struct StrictParser {
     part: Part,
     interim_answers: usize,
     max_head: usize,
@@ -18,13 +20,13 @@ pub(super) struct Strict {
 
 #[derive(Debug)]
 enum Part {
-    /// The bytes of a head so far, of an interim answer or of the final one.
+    /// The bytes so far of a head, of an interim answer or the final one.
     Head(Vec<u8>),
-    /// What stands between the data of chunks, and behind them.
+    /// A line of the chunked coding: between the data of chunks, or after the last.
     Line(Line),
-    /// This much is left of a chunk's data.
+    /// The data of a chunk, of which this many bytes remain.
     Data(u64),
-    /// What follows has no lines: a body of a known length, or what is not read.
+    /// Unchecked bytes: a body of known length, or bytes after the end.
     Rest,
     Refused(io::ErrorKind, String),
 }
@@ -35,41 +37,41 @@ enum Line {
         digits: usize,
         size: u64,
     },
-    /// The chunk extensions behind a size.
+    /// The chunk extensions after a size.
     Extensions(u64),
-    /// The line feed behind a size.
+    /// The line feed after a size.
     SizeEnd(u64),
     DataEnd,
     DataLineFeed,
-    /// A trailer that has this many bytes so far.
+    /// A trailer of this many bytes so far.
     Trailer(usize),
     TrailerEnd(usize),
 }
 
-impl Strict {
+impl StrictParser {
     pub(super) fn new(max_head: usize) -> Self {
         Self {
-            part: Part::Head(Vec::with_capacity(USUAL_HEAD)),
+            part: Part::Head(Vec::with_capacity(USUAL_HEAD_BYTES)),
             interim_answers: 0,
             max_head,
         }
     }
 
-    /// Follows the next bytes, and says how many of them are good.
-    pub(super) fn follow(&mut self, read: &[u8]) -> usize {
+    /// Checks the next bytes, and returns how many of them are valid.
+    pub(super) fn feed(&mut self, read: &[u8]) -> usize {
         let mut left = read;
         while let [byte, ..] = left {
-            let good = match &mut self.part {
+            let valid = match &mut self.part {
                 Part::Rest => left.len(),
                 Part::Refused(..) => break,
                 Part::Head(head) => match take_line(head, left, self.max_head) {
                     Ok(taken) if head.ends_with(b"\r\n\r\n") => {
                         let head = std::mem::take(head);
-                        let next = self.behind(&head);
-                        self.becomes(next, taken)
+                        let next = self.after_head(&head);
+                        self.advance(next, taken)
                     }
                     Ok(taken) => taken,
-                    Err((good, fault)) => self.becomes(Err(fault), good + 1),
+                    Err((valid, error)) => self.advance(Err(error), valid + 1),
                 },
                 Part::Data(size) => {
                     let now =
@@ -81,24 +83,24 @@ impl Strict {
                     now
                 }
                 Part::Line(line) => {
-                    let next = line.with(*byte);
-                    self.becomes(next, 1)
+                    let next = line.next(*byte);
+                    self.advance(next, 1)
                 }
             };
-            left = left.get(good..).unwrap_or_default();
+            left = left.get(valid..).unwrap_or_default();
         }
         read.len() - left.len()
     }
 
-    /// Goes on with the next part behind these bytes, and says how many are good: all, but for the
-    /// last where there is a fault.
-    fn becomes(&mut self, next: Result<Part, Fault>, bytes: usize) -> usize {
-        let good = bytes - usize::from(next.is_err());
+    /// Sets the next part after these bytes, and returns how many are valid: all of them, or all but
+    /// the last if there is an error.
+    fn advance(&mut self, next: Result<Part, ParseError>, bytes: usize) -> usize {
+        let valid = bytes - usize::from(next.is_err());
         self.part = next.unwrap_or_else(|(kind, why)| Part::Refused(kind, why));
-        good
+        valid
     }
 
-    /// Why the byte behind the good ones is refused.
+    /// Why the byte after the valid ones is refused.
     pub(super) fn refused(&self) -> Option<io::Error> {
         match &self.part {
             Part::Refused(kind, why) => Some(io::Error::new(*kind, why.clone())),
@@ -106,24 +108,26 @@ impl Strict {
         }
     }
 
-    /// What follows a head.
-    fn behind(&mut self, head: &[u8]) -> Result<Part, Fault> {
+    /// The part after a head.
+    fn after_head(&mut self, head: &[u8]) -> Result<Part, ParseError> {
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut answer = Response::new(&mut headers);
         match answer.parse(head) {
             Ok(_) => {}
-            Err(error @ httparse::Error::TooManyHeaders) => {
-                return Err((io::ErrorKind::FileTooLarge, error.to_string()));
+            Err(httparse::Error::TooManyHeaders) => {
+                let why = format!("its head has more than {MAX_HEADERS} lines");
+                return Err((io::ErrorKind::FileTooLarge, why));
             }
             Err(error) => return Err((io::ErrorKind::InvalidData, error.to_string())),
         }
         match answer.code {
-            // A service that switches protocols (101) gives no other answer.
+            // After 101 (Switching Protocols), no other answer follows.
             Some(100 | 102..=199) => {
                 self.interim_answers += 1;
-                match self.interim_answers > MAX_INTERIM_ANSWERS {
-                    true => malformed("too many interim answers"),
-                    false => Ok(Part::Head(Vec::new())),
+                if self.interim_answers > MAX_INTERIM_ANSWERS {
+                    malformed("too many interim answers")
+                } else {
+                    Ok(Part::Head(Vec::new()))
                 }
             }
             _ => {
@@ -131,27 +135,32 @@ impl Strict {
                     .headers
                     .iter()
                     .filter(|header| header.name.eq_ignore_ascii_case("transfer-encoding"));
-                match codings.any(|coding| coding.value.eq_ignore_ascii_case(b"chunked")) {
-                    true => Ok(Part::Line(Line::NEXT)),
-                    false => Ok(Part::Rest),
+                if codings.any(|coding| coding.value.eq_ignore_ascii_case(b"chunked")) {
+                    Ok(Part::Line(Line::NEXT))
+                } else {
+                    Ok(Part::Rest)
                 }
             }
         }
     }
 }
 
-type Fault = (io::ErrorKind, String);
+type ParseError = (io::ErrorKind, String);
 
-fn malformed<T>(why: &str) -> Result<T, Fault> {
+fn malformed<T>(why: &str) -> Result<T, ParseError> {
     Err((io::ErrorKind::InvalidData, why.to_owned()))
 }
 
-/// Takes a line of a head, or as much of it as there is; or says how much is good.
-fn take_line(head: &mut Vec<u8>, read: &[u8], max_head: usize) -> Result<usize, (usize, Fault)> {
+/// Takes a line of a head, or the available part of it. An error comes with the number of valid bytes.
+fn take_line(
+    head: &mut Vec<u8>,
+    read: &[u8],
+    max_head: usize,
+) -> Result<usize, (usize, ParseError)> {
     let end = read.iter().position(|byte| *byte == b'\n');
     let line = end.and_then(|end| read.get(..=end)).unwrap_or(read);
     if head.is_empty() && matches!(line, [b'\r' | b'\n', ..]) {
-        return malformed("an empty line before the answer").map_err(|fault| (0, fault));
+        return malformed("an empty line before the response").map_err(|error| (0, error));
     }
     let room = max_head.saturating_sub(head.len());
     if line.len() > room {
@@ -163,8 +172,8 @@ fn take_line(head: &mut Vec<u8>, read: &[u8], max_head: usize) -> Result<usize, 
     }
     head.extend_from_slice(line);
     if head.ends_with(b"\n") && !head.ends_with(b"\r\n") {
-        let good = line.len() - 1;
-        return malformed("a bare line feed in the head").map_err(|fault| (good, fault));
+        let valid = line.len() - 1;
+        return malformed("a bare line feed in the head").map_err(|error| (valid, error));
     }
     Ok(line.len())
 }
@@ -172,8 +181,9 @@ fn take_line(head: &mut Vec<u8>, read: &[u8], max_head: usize) -> Result<usize, 
 impl Line {
     const NEXT: Self = Self::Size { digits: 0, size: 0 };
 
-    /// RFC 9112, section 7.1, but without white space, and with no more digits than a size can have.
-    fn with(self, byte: u8) -> Result<Part, Fault> {
+    /// The part after this byte: RFC 9112, section 7.1, without white space, and with at most
+    /// [`MAX_SIZE_DIGITS`] digits.
+    fn next(self, byte: u8) -> Result<Part, ParseError> {
         Ok(Part::Line(match (self, byte) {
             (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
                 if digits == MAX_SIZE_DIGITS {
@@ -214,16 +224,16 @@ impl Line {
     }
 }
 
-/// As many as Go's client takes.
+/// The limit of Go's client.
 const MAX_INTERIM_ANSWERS: usize = 5;
 
-/// Exporters in Go send some 180 bytes.
-const USUAL_HEAD: usize = 256;
+/// Exporters in Go send about 180 bytes.
+const USUAL_HEAD_BYTES: usize = 256;
 
-/// As many as hyper takes.
+/// The limit of hyper.
 const MAX_HEADERS: usize = 100;
 
-/// Of a number of 64 bits.
+/// The hex digits of a 64-bit number.
 const MAX_SIZE_DIGITS: usize = 16;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn with(name: &HeaderName, values: &[Vec<u8>]) -> HeaderMap {
 
 proptest! {
     #[test]
-    fn a_value_goes_on_alone_printable_and_short(
+    fn header_values_are_single_printable_and_bounded(
         values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..8), 0..3),
         long in 0usize..600,
     ) {
@@ -34,11 +34,12 @@ proptest! {
         }
         headers.clear();
         headers.insert(CONTENT_TYPE, "x".repeat(long).parse().unwrap());
-        prop_assert_eq!(single(&headers, &CONTENT_TYPE).is_ok(), long <= MAX_VALUE);
+        prop_assert_eq!(single(&headers, &CONTENT_TYPE).is_ok(), long <= MAX_VALUE_BYTES);
     }
 
     #[test]
-    fn a_length_is_said_once_or_it_is_unclear(
+    fn an_answer_has_at_most_one_length(
+        close_delimited: bool,
         lengths in prop::collection::vec("[-+]?[0-9]{0,21}|0x1|1,1", 0..3),
         codings in prop::collection::vec("chunked|Chunked|gzip|gzip, chunked", 0..3),
     ) {
@@ -47,7 +48,10 @@ proptest! {
         };
         let mut headers = with(&CONTENT_LENGTH, &bytes(&lengths));
         headers.extend(with(&TRANSFER_ENCODING, &bytes(&codings)));
-        match framing(&headers) {
+        match framing(&headers, close_delimited) {
+            Ok(Framing::Close) => {
+                prop_assert!(close_delimited && lengths.is_empty() && codings.is_empty());
+            }
             Ok(Framing::Chunked) => {
                 prop_assert!(lengths.is_empty() && codings.len() == 1);
                 prop_assert_eq!(codings[0].to_ascii_lowercase(), "chunked");
@@ -61,16 +65,18 @@ proptest! {
     }
 
     #[test]
-    fn a_head_that_is_written_says_what_was_checked(
+    fn the_written_head_carries_the_checked_values(
         content_type in "[!-~]{1,20}",
         length in prop::option::of(any::<u64>()),
     ) {
+        let without_length = [Framing::Chunked, Framing::Close][content_type.len() % 2];
         let head = AnswerHead {
             content_type: content_type.clone(),
+            format: MetricsFormat::Text,
             content_encoding: None,
-            framing: length.map_or(Framing::Chunked, Framing::Length),
+            framing: length.map_or(without_length, Framing::Length),
         };
-        let written = head.written(Afterwards::Close);
+        let written = head.to_http(Persistence::Close);
         let mut headers = [httparse::EMPTY_HEADER; 6];
         let mut read = httparse::Response::new(&mut headers);
         prop_assert_eq!(read.parse(written.as_bytes()), Ok(httparse::Status::Complete(written.len())));

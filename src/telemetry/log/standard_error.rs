@@ -1,0 +1,180 @@
+//! Writes log lines to standard error, and drops them if it is not being read.
+//!
+//! Otherwise a pipe or a journal that is not read would block the logging thread, and every scrape
+//! on it. Dropped lines are counted.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Makes the writers of log lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogLines {
+    /// Whether journald reads standard error: then each line begins with its priority
+    /// (sd-daemon(3)), so that `journalctl --priority warning` works.
+    has_priorities: bool,
+}
+
+impl LogLines {
+    pub(super) fn from_environment() -> Self {
+        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+        // The variable stays set for a child whose standard error goes elsewhere (systemd.exec(5)).
+        let is_journal = fstat(io::stderr())
+            .is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino));
+        Self {
+            has_priorities: is_journal,
+        }
+    }
+}
+
+impl MakeWriter<'_> for LogLines {
+    type Writer = StandardError;
+
+    fn make_writer(&self) -> StandardError {
+        StandardError { priority: "" }
+    }
+
+    fn make_writer_for(&self, line: &Metadata<'_>) -> StandardError {
+        let priority = match *line.level() {
+            _ if !self.has_priorities => "",
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            _ => "<7>",
+        };
+        StandardError { priority }
+    }
+}
+
+/// A writer that expects one log line per call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StandardError {
+    priority: &'static str,
+}
+
+/// How many lines were dropped since the start.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED_LINES.load(Ordering::Relaxed)
+}
+
+/// Whether a line can be written now without blocking.
+///
+/// Always true for a file. True for a pipe or a socket with room for [`MAX_WRITE_BYTES`] (pipe(7),
+/// unix(7)).
+pub(crate) fn has_room() -> bool {
+    has_room_within(Duration::ZERO)
+}
+
+fn has_room_within(timeout: Duration) -> bool {
+    let stderr = io::stderr();
+    let mut descriptors = [PollFd::new(&stderr, PollFlags::OUT)];
+    let Ok(timeout) = Timespec::try_from(timeout) else {
+        return false;
+    };
+    let polled = poll(&mut descriptors, Some(&timeout));
+    let is_ready = |descriptor: &PollFd<'_>| descriptor.revents().contains(PollFlags::OUT);
+    polled.is_ok() && descriptors.iter().all(is_ready)
+}
+
+static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Locked while a line is written, so that another thread's line does not fill the buffer.
+static WRITER: Mutex<Writer> = Mutex::new(Writer {
+    cut_off: false,
+    wait_budget: WAIT_BUDGET,
+    renewed: None,
+});
+
+#[derive(Debug)]
+struct Writer {
+    /// Whether the last line was cut off.
+    cut_off: bool,
+    /// How long writes may still wait in this interval.
+    wait_budget: Duration,
+    renewed: Option<Instant>,
+}
+
+/// How long all lines of one second may wait for the reader. A journal buffers some 40 lines and
+/// needs a moment to read them. A stuck one costs this time once.
+const WAIT_BUDGET: Duration = Duration::from_millis(100);
+const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A write of so many bytes does not block if poll(2) reports room: pipe(7), `PIPE_BUF`.
+const MAX_WRITE_BYTES: usize = 4096;
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut prefixed;
+        let bytes = if self.priority.is_empty() {
+            line
+        } else {
+            prefixed = Vec::with_capacity(self.priority.len() + line.len());
+            prefixed.extend_from_slice(self.priority.as_bytes());
+            prefixed.extend_from_slice(line);
+            &prefixed
+        };
+        let mut writer = WRITER.lock();
+        if writer.cut_off && writer.write_within_budget(b"\n") == 0 {
+            return Ok(count_dropped(line));
+        }
+        let taken = writer.write_within_budget(bytes);
+        writer.cut_off = 0 < taken && taken < bytes.len();
+        if taken < bytes.len() {
+            return Ok(count_dropped(line));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Writes as much as possible within the wait budget, and returns how much.
+    fn write_within_budget(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while let Some(piece) = bytes
+            .get(taken..)
+            .and_then(|rest| rest.chunks(MAX_WRITE_BYTES).next())
+        {
+            if !self.wait_for_room() {
+                break;
+            }
+            match rustix::io::write(io::stderr(), piece) {
+                Ok(written @ 1..) => taken += written,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        taken
+    }
+
+    /// Waits for room within the wait budget, which is renewed only when there is room.
+    fn wait_for_room(&mut self) -> bool {
+        let now = Instant::now();
+        if has_room() {
+            if self
+                .renewed
+                .is_none_or(|last| now.duration_since(last) >= BUDGET_INTERVAL)
+            {
+                (self.wait_budget, self.renewed) = (WAIT_BUDGET, Some(now));
+            }
+            return true;
+        }
+        let found = !self.wait_budget.is_zero() && has_room_within(self.wait_budget);
+        self.wait_budget = self.wait_budget.saturating_sub(now.elapsed());
+        found
+    }
+}
+
+/// Counts a dropped line. The logger treats it as written, since it cannot report the error.
+fn count_dropped(line: &[u8]) -> usize {
+    DROPPED_LINES.fetch_add(1, Ordering::Relaxed);
+    line.len()
+}

@@ -1,0 +1,10 @@
+//! Text from outside and where it came from: made safe for logs, and kept free of secrets.
+
+pub mod origin;
+pub mod escaped;
+pub(crate) mod pem;
+pub(crate) mod percent;
+pub(crate) mod host;
+pub(crate) mod json;
+pub(crate) mod media_type;
+pub(crate) mod time;
