@@ -1,0 +1,6 @@
+import prometheus_client
+
+JOBS = prometheus_client.Counter("jobs", "Jobs done.")
+JOBS.inc(3)
+
+app = prometheus_client.make_asgi_app()

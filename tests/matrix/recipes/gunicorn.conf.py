@@ -1,0 +1,2 @@
+bind = "unix:/run/aegis/services/gunicorn.sock"
+umask = 0o007

@@ -1,0 +1,1 @@
+bind "unix:///run/aegis/services/puma.sock?umask=0007"
