@@ -2,7 +2,7 @@
 { lib, rustPlatform, cmake }:
 
 let
-  # Not into the store, which everybody can read: the folders that the README makes, what was built, and keys.
+  # Kept out of the store, which every user can read: the folders that the README creates, build output, and keys.
   made = map (name: toString (../.. + "/${name}")) [ "pki" "services" "target" "fuzz/target" ];
 in
 rustPlatform.buildRustPackage {
@@ -19,7 +19,10 @@ rustPlatform.buildRustPackage {
   nativeBuildInputs = [ cmake ];
   env.AWS_LC_SYS_NO_JITTER_ENTROPY = "1";
 
-  # They want network namespaces and files of the host; .ci/run runs them.
+  # For the module: copies of files that only root can read.
+  postInstall = "install -D -m 0755 -t $out/lib/aegis deploy/systemd/copy-credentials";
+
+  # The tests need network namespaces and files of the host; .ci/run runs them.
   doCheck = false;
 
   meta = {

@@ -1,7 +1,7 @@
 # A virtual machine with aegis, node_exporter on a Unix socket and a scrape by curl:
 # nix-build --expr '(import <nixpkgs> { }).testers.runNixOSTest ./deploy/nixos/test.nix'
 #
-# Parsed here, not run: there is no nixpkgs on the machine that this was written on.
+# Parsed in CI, but never run: the machine has no nixpkgs.
 { pkgs, ... }:
 
 {
@@ -23,7 +23,7 @@
         services = [ "node" "metrics" ];
       }];
     };
-    # Certificates come after the boot.
+    # Certificates are created after the boot.
     systemd.services.aegis.wantedBy = pkgs.lib.mkForce [ ];
 
     environment.systemPackages = [ pkgs.openssl pkgs.curl ];
@@ -54,7 +54,16 @@
         pid = machine.succeed("systemctl show --property MainPID --value aegis").strip()
         machine.fail(f"test $(readlink /proc/{pid}/ns/net) = $(readlink /proc/1/ns/net)")
 
-    with subtest("a restart refuses nobody"):
+    with subtest("a renewed certificate is in force without a restart"):
+        machine.succeed("sh ${../../certs/generate.sh} server renewed --san localhost --dir /etc/aegis-test")
+        machine.succeed("cd /etc/aegis-test && cp renewed.pem server.pem && cp renewed.key server.key")
+        shown = "openssl s_client -connect localhost:31337 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+        machine.wait_until_succeeds(
+            f"test \"$({shown})\" = \"$(openssl x509 -noout -serial -in /etc/aegis-test/renewed.pem)\"", timeout=3
+        )
+        machine.succeed(f"test {pid} = $(systemctl show --property MainPID --value aegis)")
+
+    with subtest("a restart refuses no scrape"):
         machine.succeed("systemctl restart --no-block aegis")
         machine.succeed(scrape + "https://localhost:31337/node > /dev/null")
   '';

@@ -23,15 +23,15 @@ class Metrics(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Whoever connects to a Unix socket has no address to be logged."""
+        """Logs nothing: a client of a Unix socket has no address."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    # The one that its unit allows; the socket that it makes by itself is thrown away.
+    # Use the inherited socket, and discard the one that the base class creates.
     address_family = socket.AF_UNIX
 
 
-# A thread for each scrape: one that hangs holds up no other.
+# A thread for each scrape: a hung one delays no other.
 server = Server("", Metrics, bind_and_activate=False)
 server.socket.close()
 server.socket = socket.socket(fileno=3)
