@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over a pair of pipes (the DevTools protocol): no port, no library."""
+"""Headless Chromium, driven over a pair of pipes (the DevTools protocol), without a port or a library."""
 
 import atexit
 import base64
@@ -21,8 +21,8 @@ FLAGS = [
     "--disable-component-update",
     "--hide-scrollbars",
 ]
-# Without a word on it, Chromium would ask which certificate to show. AutoSelectCertificateForUrls
-# says the same for a whole machine, in /etc; this is for one profile.
+# Without this setting, Chromium asks which certificate to send. The policy
+# AutoSelectCertificateForUrls is for a whole machine, in /etc; this one is for a profile.
 PREFERENCES = {"profile": {"content_settings": {"exceptions": {"auto_select_certificate": {
     "https://127.0.0.1,*": {"setting": {"filters": [{}]}},
 }}}}}
@@ -30,7 +30,7 @@ PATIENCE = 20
 
 
 def store_certificates(home, pki, client):
-    """Makes the NSS database where Chromium looks for it: one CA, one client certificate."""
+    """Creates the NSS database of Chromium: one CA, one client certificate."""
     database = os.path.join(home, ".pki", "nssdb")
     os.makedirs(database)
     at = ["-d", f"sql:{database}"]
@@ -61,7 +61,7 @@ class Browser:
             json.dump(PREFERENCES, file)
         theirs_in, self.to = os.pipe()
         self.come, theirs_out = os.pipe()
-        # It reads from descriptor 3 and writes to 4; those here may be any.
+        # Chromium reads from descriptor 3 and writes to 4, so ours must be others first.
         handed = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]
         self.log = open(os.path.join(home, "chromium.log"), "w+b")
         self.process = subprocess.Popen(
@@ -95,12 +95,12 @@ class Browser:
 
     def kill(self):
         if self.process.poll() is None:
-            # The process group is its own: nothing else is in it.
+            # Chromium has its own process group.
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def ask(self, method, **params):
-        """Sends a command and gives its result; what happens meanwhile is kept in `events`."""
+        """Sends a command and returns its result. Keeps events that arrive meanwhile in `events`."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session:
@@ -125,14 +125,14 @@ class Browser:
             more = os.read(self.come, 1 << 16)
             if not more:
                 self.log.seek(0)
-                said = self.log.read()[-2000:].decode(errors="replace")
-                raise EOFError(f"Chromium has ended; it said:\n{said}")
+                log = self.log.read()[-2000:].decode(errors="replace")
+                raise EOFError(f"Chromium has ended; its log:\n{log}")
             self.buffer += more
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
 
     def open(self, url):
-        """Loads a page whole."""
+        """Loads a page completely."""
         self.events.clear()
         failed = self.ask("Page.navigate", url=url).get("errorText")
         if failed:
@@ -146,7 +146,7 @@ class Browser:
         return [event["params"] for event in self.events if event.get("method") == method]
 
     def complaints(self):
-        """What the console and the tab for issues show since the page was opened."""
+        """The messages of the console and the issues tab since the page was opened."""
         self.ask("Runtime.evaluate", expression="0")  # what was on its way has come
         entries = [event["entry"]["text"] for event in self.happened("Log.entryAdded")]
         called = [str(event["args"]) for event in self.happened("Runtime.consoleAPICalled")]
@@ -154,7 +154,7 @@ class Browser:
         return entries + called + issues
 
     def look(self, width, scheme, mobile=False):
-        """Becomes a screen of that width, in CSS pixels, with a light or a dark scheme."""
+        """Sets the width of the screen in CSS pixels, and a light or a dark scheme."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=844,
                  deviceScaleFactor=1, mobile=mobile)
         self.ask("Emulation.setEmulatedMedia",
@@ -173,7 +173,7 @@ class Browser:
                      windowsVirtualKeyCode=code)
 
     def picture(self, path, whole=True):
-        """Writes the whole page, however long, or what one sees of it first."""
+        """Writes a picture of the whole page, or of its first screen."""
         self.run("scrollTo(0, 0)")
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         with open(path, "wb") as file:

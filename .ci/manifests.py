@@ -36,13 +36,13 @@ def is_custom(document):
     return document["apiVersion"].split("/")[0] in ("cert-manager.io", "monitoring.coreos.com")
 
 
-def need(holds, complaint):
+def need(holds, message):
     if not holds:
-        sys.exit(f"{sys.argv[2]}: {complaint}")
+        sys.exit(f"{sys.argv[2]}: {message}")
 
 
 def custom(document):
-    """Reads it as the type that is made from its published definition; whatever gets lost on the way is no field of it."""
+    """Parses it as the type of its published definition. Anything that gets lost is not a field of it."""
     from cloudcoil.models.cert_manager import v1 as cert_manager
     from cloudcoil.models.prometheus_operator import v1 as operator
 
@@ -66,7 +66,7 @@ def difference(given, read, path):
 
 
 def violations(pod):
-    """What breaks the level restricted (kubernetes.io, Pod Security Standards), and so, if it is in it, baseline."""
+    """The violations of the level restricted (kubernetes.io, Pod Security Standards), which includes baseline."""
     security = pod.get("securityContext", {})
     for host in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(host):
@@ -91,7 +91,7 @@ def violations(pod):
             yield f"{name}: seccompProfile"
         if any("hostPort" in port for port in container.get("ports", [])):
             yield f"{name}: hostPort"
-        # Not of the level, but ours.
+        # A rule of ours, not of the Pod Security level.
         need(own.get("readOnlyRootFilesystem") is True, f"{name} can write to its root")
         need("memory" in container.get("resources", {}).get("limits", {}), f"{name} has no bound on memory")
 
@@ -123,7 +123,7 @@ def references(documents):
         need(monitor["spec"]["selector"]["matchLabels"] == template, "a PodMonitor of other pods")
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             need(endpoint["port"] in ports, "a PodMonitor asks at another port")
-            need(endpoint["path"].removeprefix("/") in granted, f"{endpoint['path']} is granted to nobody")
+            need(endpoint["path"].removeprefix("/") in granted, f"{endpoint['path']} is granted to no scraper")
             tls = endpoint.get("tlsConfig")
             need(tls or monitor["spec"].get("scrapeClass"), "a PodMonitor without certificates")
             if tls:

@@ -60,6 +60,7 @@ let
     };
     callPackage = path: { }: { outPath = "/nix/store/aegis"; };
     coreutils = "/nix/store/coreutils";
+    diffutils = "/nix/store/diffutils";
   };
 
   evaluated = import module { inherit lib pkgs; config.services.aegis = config; };
