@@ -24,9 +24,14 @@ struct Log {
     more: Condvar,
 }
 
+/// The path of the binary under test: that of `AEGIS_BINARY`, or the one that cargo built.
+pub fn binary() -> String {
+    std::env::var("AEGIS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_aegis").to_owned())
+}
+
 /// The command, without the variables of the tester's environment that aegis or systemd reads.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         let name_is = |start: &&str| name.to_string_lossy().starts_with(start);
         if ["AEGIS_", "LISTEN_", "NOTIFY_", "WATCHDOG_"]

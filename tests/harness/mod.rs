@@ -136,7 +136,7 @@ impl World {
         // `cp` copies it: a child that another thread starts now would inherit our descriptor, and
         // a program that is open for writing cannot be run (ETXTBSY).
         let mut copy = Command::new("cp");
-        copy.args([env!("CARGO_BIN_EXE_aegis").as_ref(), program.as_os_str()]);
+        copy.arg(aegis::binary()).arg(&program);
         assert!(copy.status().unwrap().success());
         let mut all = vec![self.folder.path().to_owned()];
         for folder in [self.folder.path(), &self.path("services")] {

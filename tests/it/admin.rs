@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::aegis::{command, run};
+use crate::harness::aegis::{binary, command, run};
 use crate::harness::service::{read_head, until_closed};
 use crate::harness::{Service, World, admin_socket, answer, wait_until};
 
@@ -245,7 +245,7 @@ fn health_needs_an_admin_socket() {
 /// Starts a second aegis, which must fail. If it serves, it is killed.
 fn started(world: &World) -> Output {
     let mut serve = Command::new("timeout");
-    serve.arg("20").arg(env!("CARGO_BIN_EXE_aegis"));
+    serve.arg("20").arg(binary());
     serve
         .args(["serve", "--config"])
         .arg(world.path("aegis.toml"));

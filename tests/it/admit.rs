@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use crate::harness::aegis::binary;
 use crate::harness::pki::dns;
 use crate::harness::scraper::{connect, connect_from};
 use crate::harness::{
@@ -86,7 +87,7 @@ fn descriptor_exhaustion_does_not_end_the_server() {
     let mut command = std::process::Command::new("sh");
     let limited = format!(
         "ulimit -n 40; exec '{}' serve --log-level debug --config '{}'",
-        env!("CARGO_BIN_EXE_aegis"),
+        binary(),
         config.display()
     );
     command.args(["-c", &limited]);

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::harness::aegis::command;
+use crate::harness::aegis::{binary, command};
 use crate::harness::kernel::without_ipv6;
 use crate::harness::scraper::connect;
 use crate::harness::{Aegis, PATIENCE, Scraper, World, answer, folder};
@@ -24,7 +24,7 @@ use crate::harness::{Aegis, PATIENCE, Scraper, World, answer, folder};
 fn activated(config: &Path, handed_over: impl Into<OwnedFd>, environment: &str) -> Command {
     let script = format!(r#"exec 3<&0 0</dev/null; {environment} exec "$@""#);
     let mut shell = Command::new("sh");
-    shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_aegis"), "serve"]);
+    shell.args(["-c", &script, "sh", &binary(), "serve"]);
     shell.args(["--log-level", "debug", "--config"]).arg(config);
     shell.stdin(Stdio::from(handed_over.into()));
     shell

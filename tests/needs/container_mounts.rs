@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::Tests;
 use crate::file_layouts::{Layout, relink, reloads, renew, text};
+use crate::harness::aegis::binary;
 use crate::harness::{Aegis, World};
 use crate::namespaces::after_mounts;
 use crate::{landlock, namespaces};
@@ -49,7 +50,7 @@ exec "$(PATH=$PATH:/usr/sbin command -v chroot)" "$root" /program "$@"
 fn container(world: &World) -> Command {
     let mut command = after_mounts(CONTAINER);
     command.arg(world.folder.path());
-    command.arg(env!("CARGO_BIN_EXE_aegis"));
+    command.arg(binary());
     command
 }
 

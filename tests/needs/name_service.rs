@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::Tests;
 use crate::file_layouts::{reloads, renew, text};
-use crate::harness::aegis::Aegis;
+use crate::harness::aegis::{Aegis, binary};
 use crate::harness::{World, answer};
 use crate::namespaces::after_mounts;
 
@@ -65,7 +65,7 @@ const MOUNTS: &str = r#"mount --bind "$0/etc" /etc; exec "$@""#;
 fn aegis(world: &World, subcommand: &str) -> Command {
     let mut command = after_mounts(MOUNTS);
     command.arg(world.folder.path());
-    command.args([env!("CARGO_BIN_EXE_aegis"), subcommand, "--config"]);
+    command.args([&binary(), subcommand, "--config"]);
     command.arg(world.path("aegis.toml"));
     command.env("LD_LIBRARY_PATH", world.folder.path());
     command.env("NAMES_FILE", world.path("names"));

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::Tests;
 use crate::harness::World;
+use crate::harness::aegis::binary;
 
 pub const TESTS: Tests = tests![serve_fails_without_proc_and_reports_it];
 
@@ -36,7 +37,7 @@ pub fn after_mounts(script: &str) -> Command {
 
 fn serve_fails_without_proc_and_reports_it() {
     let world = World::new();
-    let mut serve = where_proc_is_hidden(env!("CARGO_BIN_EXE_aegis"));
+    let mut serve = where_proc_is_hidden(&binary());
     serve.args(["serve", "--config"]).arg(world.write_config());
     let output = serve.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

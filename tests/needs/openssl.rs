@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::Tests;
-use crate::harness::aegis::command;
+use crate::harness::aegis::{binary, command};
 use crate::harness::{Aegis, Scraper, World, answer};
 
 pub const TESTS: Tests = tests![
@@ -106,7 +106,7 @@ fn aegis_and_openssl_accept_the_certificates_of_the_script() {
         "/run/aegis/services",
         world.path("services").to_str().unwrap(),
     );
-    let aegis = env!("CARGO_BIN_EXE_aegis");
+    let aegis = binary();
     let mut shell = Command::new("sh");
     shell.args([
         "-c",
