@@ -1,6 +1,7 @@
 //! The command line: what each command prints, and how it exits.
 
 mod admin_client;
+mod as_user;
 mod check;
 mod completions;
 mod explain;

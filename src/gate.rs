@@ -52,7 +52,12 @@ impl Gate {
         built.map_err(|faults| Box::new(Broken { faults, sound }))
     }
 
-    fn of(config: &Config, parts: Parts, before: Option<&Self>) -> Result<Self, Vec<ConfigError>> {
+    /// As [`Gate::build`], from files that were read before.
+    pub(crate) fn of(
+        config: &Config,
+        parts: Parts,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let before = before.map(|before| &*before.services);
         let services = ServiceRegistry::open(config, before);
         let ((services, listing), credentials) = match (services, parts.whole()) {

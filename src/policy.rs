@@ -7,6 +7,8 @@ pub mod networks;
 pub mod identity;
 pub mod service_name;
 
+mod covering;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod sandbox;
 pub(crate) mod systemd;
+pub(crate) mod privileges;
 pub mod listen;
 pub(crate) mod reload;
 pub(crate) mod workers;

@@ -4,6 +4,7 @@ pub mod origin;
 pub mod escaped;
 pub(crate) mod pem;
 pub(crate) mod percent;
+pub(crate) mod similar;
 pub(crate) mod host;
 pub(crate) mod json;
 pub(crate) mod media_type;

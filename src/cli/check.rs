@@ -5,20 +5,31 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::as_user::become_user;
 use super::flags::Flags;
-use super::{CONFIGURATION, print, report_error};
+use super::{CONFIGURATION, print, report_error, usage_error};
 use crate::admin;
 use crate::config::{Config, ConfigError, Overrides, Sandbox};
+use crate::server::privileges;
 use crate::server::run::{self, ServeError};
 use crate::server::sandbox::{self, Paths, Unsealed};
 use crate::text::escaped::visible;
 use crate::text::json::object;
 use crate::text::origin::Origin;
+use crate::tls::credentials::Parts;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
     #[command(flatten)]
     flags: Flags,
+
+    /// Look as this user, which aegis will run as; needs root
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// Read the files of [tls] as root, because systemd hands them over (LoadCredential=)
+    #[arg(long, requires = "user")]
+    credentials_as_root: bool,
 
     /// Exit with 78 if there are warnings, too
     #[arg(long)]
@@ -37,6 +48,12 @@ enum ReportFormat {
     Json,
 }
 
+/// Reads the credentials; `None` if the configuration is invalid, which the check itself reports.
+fn read_parts(overrides: &Overrides) -> Option<Parts> {
+    let config = Config::load(overrides).ok()?;
+    Some(Parts::read(&config.tls))
+}
+
 /// The result of a check.
 #[derive(Default)]
 struct Report {
@@ -52,7 +69,13 @@ struct Report {
 
 impl Check {
     pub(super) fn run(self) -> ExitCode {
-        let report = Report::of(self.flags);
+        // As serve resolves them.
+        let overrides = Overrides::from(self.flags).absolute();
+        let handed_over = self.credentials_as_root.then(|| read_parts(&overrides));
+        if let Some(Err(problem)) = self.user.as_deref().map(become_user) {
+            return usage_error(&problem);
+        }
+        let report = Report::of(&overrides, handed_over.flatten());
         let is_good = report.faults.is_empty() && (!self.strict || report.warnings.is_empty());
         let code = if is_good {
             ExitCode::SUCCESS
@@ -70,25 +93,26 @@ impl Check {
 }
 
 impl Report {
-    fn of(flags: Flags) -> Self {
-        // As serve resolves them.
-        let overrides = Overrides::from(flags).absolute();
-        let mut config = match run::load(&overrides) {
+    /// Makes a report. The credentials are read here if they were not read before.
+    fn of(overrides: &Overrides, handed_over: Option<Parts>) -> Self {
+        let mut config = match run::load(overrides) {
             Ok(config) => config,
             Err(faults) => return Self::failed(faults),
         };
         let listen = config.listen.iter().map(|given| given.value.to_string());
         let listen: Vec<String> = listen.collect();
         let socket_dir = config.socket_dir.value.display().to_string();
-        let file = Config::file(&overrides);
+        let file = Config::file(overrides);
         let (sandbox, paths) = (config.sandbox, Paths::of(&config, file));
+        let ports = privileges::privileged_ports(&config.listen);
         let awaited = config
             .admin
             .as_ref()
             .and_then(admin::awaits_runtime_directory);
         // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
-        match run::first_gate(config) {
+        let parts = handed_over.unwrap_or_else(|| Parts::read(&config.tls));
+        match run::first_gate_with(&config, parts) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
                 // Before the warnings, which also look for sockets elsewhere.
@@ -96,6 +120,7 @@ impl Report {
                 faults: Vec::new(),
                 warnings: gate
                     .warnings()
+                    .chain(ports)
                     .chain(awaited)
                     .chain(gate.services.unavailable())
                     .collect(),
@@ -159,6 +184,9 @@ impl Report {
             layers => layers.join(" "),
         };
         text.push_str(&format!("sandbox: {layers}\n"));
+        if privileges::is_root() {
+            text.push_str(&format!("note: {}\n", privileges::ROOT_LOOKS));
+        }
         text
     }
 
@@ -174,6 +202,7 @@ impl Report {
             ("ok", is_good.into()),
             ("errors", faults.collect()),
             ("warnings", self.warnings.clone().into()),
+            ("as_root", privileges::is_root().into()),
             ("listen", self.listen.clone().into()),
             ("socket_dir", self.socket_dir.clone().into()),
             ("allow_entries", self.allow_entries.into()),

@@ -1,13 +1,16 @@
 //! The flags of the configuration, the same for every command. Each overrides the environment, the file and the default.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::{Overrides, Users};
+use crate::text::escaped::discreet;
+use crate::text::similar::most_similar;
 
 /// The flags, and the environment variables that gave some of them.
 #[derive(Debug)]
@@ -54,6 +57,57 @@ fn variables(matches: &ArgMatches) -> BTreeSet<String> {
     });
     let names = from_environment.filter_map(|argument| argument.get_env()?.to_str());
     names.map(ToOwned::to_owned).collect()
+}
+
+/// Warnings about variables that look like ours and have no effect: a mistyped name would leave a
+/// setting out in silence.
+fn unknown_variables() -> Vec<String> {
+    let definition = Arguments::augment_args(Command::new(""));
+    let known = definition.get_arguments().filter_map(Arg::get_env);
+    let known: Vec<&str> = known.filter_map(OsStr::to_str).collect();
+    let given = env::vars_os().map(|(name, value)| {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        (text(name), text(value))
+    });
+    let unknown = given.filter(|(name, value)| {
+        name.starts_with("AEGIS_")
+            && !known.contains(&name.as_str())
+            && !is_of_kubernetes(name, value)
+    });
+    let unknown = unknown.take(MAX_NAMED).map(|(name, _)| {
+        let name = discreet(&name);
+        match most_similar(&name, known.iter().copied()) {
+            Some(meant) => {
+                format!("{name}: unknown variable, without effect; did you mean {meant}?")
+            }
+            None => {
+                format!("{name}: unknown variable, without effect; `aegis serve --help` lists them")
+            }
+        }
+    });
+    let mut unknown = Vec::from_iter(unknown);
+    unknown.sort();
+    unknown
+}
+
+/// More warnings would hide others.
+const MAX_NAMED: usize = 10;
+
+/// Whether Kubernetes sets a variable, for a service that is called aegis or aegis-SOMETHING, such
+/// as `AEGIS_SERVICE_HOST` and `AEGIS_PORT_31337_TCP_ADDR`.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let is_link = value.contains("://");
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_link)
+        || name.split_once("_PORT_").is_some_and(|(_, port)| {
+            let mut words = port.split('_');
+            let is_number = words
+                .next()
+                .is_some_and(|number| number.parse::<u16>().is_ok());
+            is_number && matches!(words.next(), Some("TCP" | "UDP" | "SCTP"))
+        })
 }
 
 /// Every list can be given by repeating the flag, or with commas between its items.
@@ -158,6 +212,7 @@ impl From<Flags> for Overrides {
             log_format: flags.log_format,
             log_level: flags.log_level,
             users: Users::default(),
+            warnings: unknown_variables(),
         }
     }
 }

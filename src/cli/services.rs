@@ -1,23 +1,23 @@
 //! `aegis services`: lists the services that exist now, and the entries that grant them.
 
-use std::collections::BTreeMap;
+mod listed;
+
 use std::path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use nix::unistd::{Uid, User};
 use tokio::runtime;
 
 use super::flags::Flags;
-use super::{describe, print, report_error, usage_error};
-use crate::config::{Config, ConfigError, Limits};
-use crate::policy::Policy;
-use crate::policy::service_name::ServiceName;
-use crate::refusal::Refusal;
+use super::{print, print_error, report_error, usage_error};
+use crate::config::{Config, ConfigError};
 use crate::scrape;
+use crate::server::privileges;
 use crate::server::run::ServeError;
 use crate::services::{Offered, ServiceRegistry};
+use crate::text::json::object;
 use crate::web::{self, Target};
+use listed::Listed;
 
 #[derive(Args, Debug)]
 pub(super) struct Which {
@@ -26,7 +26,7 @@ pub(super) struct Which {
     probe: bool,
 
     /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Text, conflicts_with = "probe")]
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     format: ListFormat,
 
     #[command(flatten)]
@@ -37,6 +37,8 @@ pub(super) struct Which {
 enum ListFormat {
     /// One line for each service
     Text,
+    /// One JSON object
+    Json,
     /// For file_sd: targets that are scraped through aegis
     Sd,
     /// For file_sd: the Unix sockets themselves, for a Prometheus from 3.15 or a vmagent here
@@ -45,8 +47,17 @@ enum ListFormat {
 
 /// Needs no key and no certificate, so that any user who can see the sockets can run it.
 pub(super) fn services(which: Which) -> ExitCode {
-    let opened = Config::load(&which.flags.into()).and_then(|mut config| {
-        if which.format == ListFormat::SdUnix {
+    let Which {
+        probe,
+        format,
+        flags,
+    } = which;
+    let is_for_sd = matches!(format, ListFormat::Sd | ListFormat::SdUnix);
+    if probe && is_for_sd {
+        return usage_error(&"--probe works with --format text and json only");
+    }
+    let opened = Config::load(&flags.into()).and_then(|mut config| {
+        if format == ListFormat::SdUnix {
             make_sockets_absolute(&mut config);
         }
         let (services, listing) = ServiceRegistry::open(&config, None)?;
@@ -65,8 +76,8 @@ pub(super) fn services(which: Which) -> ExitCode {
         Ok(opened) => opened,
         Err(faults) => return report_error(&ServeError::Configuration(faults)),
     };
-    match which.format {
-        ListFormat::Text => list(which.probe, &config, &services, offers),
+    match format {
+        ListFormat::Text | ListFormat::Json => list(probe, format, &config, &services, offers),
         ListFormat::Sd => match reached_at(&config) {
             Some(reached) => write_targets(Target::Aegis(&reached), &services),
             None => usage_error(
@@ -102,8 +113,10 @@ fn write_targets(target: Target<'_>, services: &ServiceRegistry) -> ExitCode {
     print(&format!("{targets:#}\n"), ExitCode::SUCCESS)
 }
 
+/// Lists the services, one after the other.
 fn list(
     probe: bool,
+    format: ListFormat,
     config: &Config,
     services: &ServiceRegistry,
     offers: Vec<Offered>,
@@ -113,84 +126,38 @@ fn list(
         Ok(runtime) => runtime,
         Err(error) => return report_error(&ServeError::System(error)),
     };
+    if probe && privileges::is_root() {
+        print_error(privileges::ROOT_LOOKS);
+    }
     let mut code = ExitCode::SUCCESS;
+    let mut objects = Vec::new();
     for offered in offers {
-        let labels = &services.settings(&offered.service).labels;
-        let mut line = listed(&offered, labels, &config.policy);
+        let mut listed = Listed::new(offered, services, &config.policy);
         if let Some(runtime) = &runtime {
-            let probing = probed(services, &offered.service, &config.limits);
-            match runtime.block_on(probing) {
-                Ok(result) => line.push_str(&result),
-                Err(result) => {
-                    code = ExitCode::FAILURE;
-                    line.push_str(&result);
-                }
+            let probing = scrape::probe(services, listed.service(), &config.limits);
+            let probed = runtime.block_on(probing);
+            if probed.is_err() {
+                code = ExitCode::FAILURE;
+            }
+            listed.probed = Some(probed);
+        }
+        match format {
+            ListFormat::Json => objects.push(listed.json()),
+            // Printed immediately: the next one may hang.
+            ListFormat::Text | ListFormat::Sd | ListFormat::SdUnix => {
+                code = print(&listed.text(), code);
             }
         }
-        // Printed immediately: the next one may hang.
-        code = print(&format!("{line}\n"), code);
     }
-    let unusable = services.unusable().into_iter();
+    let unusable = services.unusable();
+    if format == ListFormat::Json {
+        let report = object(vec![
+            ("services", objects.into()),
+            ("unusable", unusable.into()),
+        ]);
+        return print(&format!("{report}\n"), code);
+    }
+    let unusable = unusable.into_iter();
     let unusable: String = unusable.map(|why| format!("unusable: {why}\n")).collect();
     print(&unusable, code)
-}
-
-/// One line on a service: its name, its socket, the socket's owner, and who may scrape it.
-fn listed(offered: &Offered, labels: &BTreeMap<String, String>, policy: &Policy) -> String {
-    let Offered {
-        service,
-        socket,
-        owner,
-    } = offered;
-    let state = match owner {
-        Ok(uid) => format!("owner {}", user(*uid)),
-        Err(refused) if refused.refusal == Refusal::Missing => "missing".to_owned(),
-        Err(refused) if refused.refusal == Refusal::UnknownService => "missing".to_owned(),
-        Err(refused) => format!("unusable, {}", describe(refused)),
-    };
-    let grants = grants(policy, service);
-    let labels = labels
-        .iter()
-        .map(|(name, value)| format!(", {name}={value:?}"));
-    let labels: String = labels.collect();
-    format!(
-        "{service}: {}, {state}, granted by {grants}{labels}",
-        socket.display()
-    )
-}
-
-/// The entries that grant a service.
-fn grants(policy: &Policy, service: &ServiceName) -> String {
-    let entries = policy.entries().iter().enumerate();
-    let grants: Vec<String> = entries
-        .filter(|(_, entry)| entry.grants(service))
-        .map(|(number, _)| format!("allow[{number}]"))
-        .collect();
-    match grants.as_slice() {
-        [] => "no entry".to_owned(),
-        grants => grants.join(", "),
-    }
-}
-
-fn user(uid: u32) -> String {
-    match User::from_uid(Uid::from_raw(uid)) {
-        Ok(Some(user)) => format!("{} (uid {uid})", user.name),
-        Ok(None) | Err(_) => format!("uid {uid}"),
-    }
-}
-
-/// The result of one scrape.
-async fn probed(
-    services: &ServiceRegistry,
-    service: &ServiceName,
-    limits: &Limits,
-) -> Result<String, String> {
-    match scrape::probe(services, service, limits).await {
-        Ok(probed) => Ok(format!(
-            "; probe: status 200, {} bytes in {:.3} s",
-            probed.bytes,
-            probed.duration.as_secs_f64()
-        )),
-        Err(refused) => Err(format!("; probe failed: {}", describe(&refused))),
-    }
 }

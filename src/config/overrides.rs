@@ -38,6 +38,8 @@ pub struct Overrides {
     pub log_level: Option<String>,
     /// The environment variables that any of these come from, such as `AEGIS_LOG_LEVEL`.
     pub variables: BTreeSet<String>,
+    /// Warnings about the environment; one sentence each.
+    pub warnings: Vec<String>,
     /// The users that `owner` may name; remembered while the process runs.
     pub users: Users,
 }
@@ -70,6 +72,7 @@ impl Overrides {
 
     /// Sets the keys that the command line and the environment give.
     pub(super) fn apply(&self, root: &mut Reader<'_>) {
+        root.warnings.extend(self.warnings.iter().cloned());
         let section = &mut root.section;
         let name = self.name("--listen", "AEGIS_LISTEN");
         set_list(section, "listen", name, &self.listen);

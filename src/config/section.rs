@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ConfigError;
 use crate::text::origin::Origin;
 use crate::text::pem;
+use crate::text::similar::most_similar;
 
 /// One table of the configuration.
 #[derive(Debug)]
@@ -145,9 +146,7 @@ impl Section {
                 "unknown key; {key} belongs at the top of the file, above the first [table]"
             );
         }
-        let distance = |known: &&&str| strsim::damerau_levenshtein(known, key);
-        let closest = known.iter().min_by_key(distance);
-        let meant = closest.filter(|known| distance(known) <= MAX_DISTANCE);
+        let meant = most_similar(key, known.iter().copied());
         let known = Vec::from_iter(known.iter().copied()).join(", ");
         match meant {
             Some(meant) => format!("unknown key; did you mean {meant}? The keys here are {known}"),
@@ -167,9 +166,6 @@ const TOP_KEYS: [&str; 8] = [
     "socket_dir",
     "unsafe_no_sandbox",
 ];
-
-/// A key with more mistyped letters is not a typing error.
-const MAX_DISTANCE: usize = 2;
 
 /// The name of a key with the tables around it; quoted where TOML would need it.
 fn full_name(path: &str, key: &str) -> String {

@@ -1,15 +1,12 @@
 //! Warnings about valid but harmful configuration, at the start, at a reload and by `aegis check`.
 //! Decides nothing.
 
-use std::net::IpAddr;
+mod entries;
 
 use x509_parser::parse_x509_certificate;
 
 use crate::config::{AdminSocket, Config, Limits, Listen, Located};
 use crate::policy::identity::{Identity, Name};
-use crate::policy::networks::Network;
-use crate::policy::service_name::ServicePattern;
-use crate::policy::{Entry, Policy};
 use crate::refusal::Refusal;
 use crate::services::ServiceRegistry;
 use crate::tls::credentials::Credentials;
@@ -22,7 +19,7 @@ pub(crate) fn of(
 ) -> Vec<String> {
     let mut warnings = config.warnings.clone();
     warnings.extend(of_certificates);
-    warnings.extend(dead_entries(&config.policy, &config.listen, services));
+    warnings.extend(entries::of(&config.policy, &config.listen, services));
     warnings.extend(services.warnings());
     warnings.extend(
         config
@@ -135,50 +132,3 @@ fn unusable_sockets(services: &ServiceRegistry) -> Vec<String> {
 
 /// More lines at the start would hide other warnings.
 const MAX_NAMED: usize = 10;
-
-/// Fields of allow entries that nothing can match.
-fn dead_entries(
-    policy: &Policy,
-    listen: &[Located<Listen>],
-    services: &ServiceRegistry,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (index, entry) in policy.entries().iter().enumerate() {
-        let at = &entry.origin;
-        if !is_listened_on(entry, listen) {
-            warnings.push(format!(
-                "{at}: allow[{index}].networks: aegis listens on no address of that family, so that no client can match"
-            ));
-        }
-        for pattern in &entry.services {
-            let ServicePattern::Exact(service) = pattern else {
-                continue;
-            };
-            if !service.is_reserved() && !services.knows(service) {
-                warnings.push(format!(
-                    "{at}: allow[{index}].services: {service} has no socket now"
-                ));
-            }
-        }
-    }
-    warnings
-}
-
-fn is_listened_on(entry: &Entry, listen: &[Located<Listen>]) -> bool {
-    entry.networks.iter().any(|network| {
-        listen.iter().any(|given| match given.value.address() {
-            // An IPv4-mapped address is bound as the IPv4 address.
-            Some(address) => accepts(address.ip().to_canonical(), network),
-            // The .socket unit of systemd defines the family.
-            None => true,
-        })
-    })
-}
-
-fn accepts(listened_on: IpAddr, network: &Network) -> bool {
-    match listened_on {
-        IpAddr::V4(_) => network.is_ipv4(),
-        // [::] also accepts IPv4.
-        IpAddr::V6(address) => !network.is_ipv4() || address.is_unspecified(),
-    }
-}

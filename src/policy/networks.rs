@@ -25,6 +25,13 @@ impl Networks {
             .any(|network| network.0.contains(&peer.address()))
     }
 
+    /// Whether each of the other networks lies in one of these.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        let covers = |other: &Network| self.0.iter().any(|network| network.0.contains(&other.0));
+        others.0.iter().all(covers)
+    }
+
     /// The networks in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Network> {
         self.0.iter()

@@ -18,6 +18,7 @@ use crate::admin::{self, AdminListener};
 use crate::config::{Config, ConfigError, Located, Overrides, Tls};
 use crate::gate::Gate;
 use crate::server::listen::{self, Listeners};
+use crate::server::privileges;
 use crate::server::reload::{Reloader, Watched};
 use crate::server::sandbox::{self, Enforcement, Layer, Paths, Unsealed};
 use crate::server::systemd::{Inherited, Supervisor};
@@ -28,7 +29,7 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::LayerState;
 use crate::text::origin::Origin;
 use crate::tls::ServerTls;
-use crate::tls::credentials::Credentials;
+use crate::tls::credentials::{Credentials, Parts};
 
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
@@ -100,6 +101,9 @@ async fn serve_config(
     let gate = first_gate(config).map_err(ServeError::Configuration)?;
     for warning in gate.warnings() {
         warn!("{warning}");
+    }
+    if privileges::is_root() {
+        warn!("{}", privileges::ROOT_SERVES);
     }
     let listeners = Listeners::open(&listen, inherited).map_err(ServeError::Unbound)?;
     let admin = admin.map(|socket| AdminListener::bind(&socket)).transpose();
@@ -189,8 +193,14 @@ fn unusable(tls: Tls) -> Vec<ConfigError> {
 
 /// Builds the first gate, and checks what only a start needs.
 pub(crate) fn first_gate(config: Config) -> Result<Gate, Vec<ConfigError>> {
+    let parts = Parts::read(&config.tls);
+    first_gate_with(&config, parts)
+}
+
+/// As [`first_gate`], with credentials that were read before.
+pub(crate) fn first_gate_with(config: &Config, parts: Parts) -> Result<Gate, Vec<ConfigError>> {
     let admin = config.admin.as_ref().map_or(Ok(()), admin::check_path);
-    match (Gate::build(config, None), admin) {
+    match (Gate::of(config, parts, None), admin) {
         (Ok(gate), Ok(())) => Ok(gate),
         (gate, admin) => {
             let mut faults = gate.err().unwrap_or_default();

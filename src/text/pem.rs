@@ -202,10 +202,26 @@ pub(crate) fn found_in(text: &str) -> Option<usize> {
 /// What is wrong with a setting that holds PEM where it should name a file.
 pub(crate) const PASTED: &str = "is PEM, not a path; write it to a file and give the path. If it is a private key, replace the key";
 
-/// Whether a file is DER and not text: a SEQUENCE of 128 bytes or more, as certificates, keys, CRLs
-/// and PKCS#12 are.
+/// Whether a file is DER and not text: a SEQUENCE, as certificates, keys, CRLs and PKCS#12 are. A
+/// length below 128, as that of small keys, could be a letter, so it must be that of the file.
 pub(crate) fn is_der(file: &[u8]) -> bool {
-    matches!(file, [0x30, 0x81..=0x84, ..])
+    match file {
+        [0x30, 0x80..=0x84, ..] => true,
+        [0x30, length, rest @ ..] => usize::from(*length) == rest.len(),
+        _ => false,
+    }
+}
+
+/// Whether binary data is PKCS#12: a SEQUENCE that starts with the version 3 (RFC 7292, section 4).
+pub(crate) fn is_pkcs12(file: &[u8]) -> bool {
+    let contents = match file {
+        [0x30, 0x80, contents @ ..]
+        | [0x30, 0x81, _, contents @ ..]
+        | [0x30, 0x82, _, _, contents @ ..]
+        | [0x30, 0x83, _, _, _, contents @ ..] => contents,
+        _ => return false,
+    };
+    contents.starts_with(&[0x02, 0x01, 0x03])
 }
 
 fn without_bom(file: &[u8]) -> &[u8] {

@@ -127,7 +127,7 @@ impl World {
     ///
     /// It is a copy in this world's folder, because other users may not be able to read the
     /// original.
-    fn command_as_unprivileged_user(&self) -> Command {
+    pub fn command_as_unprivileged_user(&self) -> Command {
         use std::os::unix::fs::chown;
         use std::os::unix::process::CommandExt as _;
 

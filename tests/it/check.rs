@@ -261,8 +261,9 @@ fn a_duplicate_listen_address_is_a_configuration_error() {
 #[test]
 fn check_warns_of_entries_that_can_match_nothing() {
     let mut world = World::new();
-    world.settings.allow = allow(r#""fd00::/8""#, r#""*""#, r#""*""#)
-        + &allow(r#""127.0.0.1""#, r#""*""#, r#""absent", "node", "metrics""#);
+    let name = r#""dns:a.example""#;
+    world.settings.allow = allow(r#""fd00::/8""#, name, r#""*""#)
+        + &allow(r#""127.0.0.1""#, name, r#""absent", "node", "metrics""#);
     let _service = world.service("node", answer("up 1\n"));
     let config = world.write_config().display().to_string();
     warns(

@@ -243,7 +243,7 @@ fn unusable_keys_second_keys_and_binary_files_are_reported_with_a_remedy() {
     ] {
         fs::write(world.path(name), &der).unwrap();
         let (_, output) = check(&world);
-        let expected = format!("{name} is binary (DER or PKCS#12); write it in PEM: {remedy}");
+        let expected = format!("{name} is DER, not PEM; write it in PEM: {remedy}");
         assert!(output.contains(&expected), "{output}");
     }
 }

@@ -208,10 +208,25 @@ fn random_names(dice: &mut Dice) -> Vec<&'static str> {
     names
 }
 
+/// Asserts that an entry which covers another allows what the other allows, and counts such pairs.
+fn assert_covering(policy: &Policy, columns: &[[bool; 3]], case: &str) -> usize {
+    let mut pairs = 0;
+    for (entry, allows) in policy.entries().iter().zip(columns) {
+        for (other, other_allows) in policy.entries().iter().zip(columns) {
+            if entry.covers(other) && *other_allows == [true; 3] {
+                assert_eq!(*allows, [true; 3], "{entry:?} {other:?} {case}");
+                pairs += usize::from(!std::ptr::eq(entry, other));
+            }
+        }
+    }
+    pairs
+}
+
 #[test]
 fn policy_explain_and_a_naive_model_agree_on_100_000_cases() {
     let mut dice = Dice(0x6165_6769_7321_2121);
     let mut granted = 0;
+    let mut covered = 0;
     for _ in 0..5_000 {
         let written: Vec<EntryText> = (0..=dice.below(4))
             .map(|_| EntryText::random(&mut dice))
@@ -238,6 +253,7 @@ fn policy_explain_and_a_naive_model_agree_on_100_000_cases() {
                 })
                 .collect();
             assert_eq!(explained, expected, "{case}");
+            covered += assert_covering(&policy, &expected, &case);
             let any = |columns: &[usize]| {
                 let all = |entry: &[bool; 3]| columns.iter().all(|column| entry[*column]);
                 expected.iter().position(all)
@@ -264,4 +280,5 @@ fn policy_explain_and_a_naive_model_agree_on_100_000_cases() {
     }
     // Both results must be common, or the cases are not random enough.
     assert!((10_000..90_000).contains(&granted), "{granted}");
+    assert!(covered > 100, "{covered}");
 }

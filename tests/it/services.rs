@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::harness::aegis::command;
 use crate::harness::service::until_closed;
 use crate::harness::{Service, World, allow, answer};
@@ -159,4 +161,72 @@ fn services_reports_a_missing_socket_directory() {
     assert_eq!(output.status.code(), Some(78), "{stderr}");
     assert!(stderr.contains("/nowhere cannot be opened"), "{stderr}");
     assert_eq!(services(&world, &["--what"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_list_is_also_one_json_object() {
+    let mut world = World::new();
+    world.settings.rest = "[services.gone]\nlabels = { team = \"a\" }\n".to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    drop(UnixListener::bind(world.socket("dead")).unwrap());
+    drop(UnixListener::bind(world.socket("a b")).unwrap());
+    let uid = rustix::process::geteuid().as_raw();
+    let list = |flags: &[&str], code| {
+        let lines = report(&world, &[&["--format", "json"], flags].concat(), code);
+        serde_json::from_str::<Value>(&lines.concat()).unwrap()
+    };
+    let all = list(&[], 0);
+    let named = |list: &Value, name: &str| {
+        let services = list["services"].as_array().unwrap().iter();
+        services
+            .clone()
+            .find(|service| service["service"] == name)
+            .unwrap()
+            .clone()
+    };
+    let node = named(&all, "node");
+    assert_eq!(node["socket"], "services/node.sock");
+    assert_eq!(
+        (&node["state"], &node["uid"]),
+        (&"present".into(), &uid.into())
+    );
+    assert_eq!(
+        (&node["entries"], &node["probe"]),
+        (&vec![0].into(), &Value::Null)
+    );
+    let gone = named(&all, "gone");
+    assert_eq!(
+        (&gone["state"], &gone["labels"]["team"]),
+        (&"missing".into(), &"a".into())
+    );
+    assert_eq!(gone["problem"]["reason"], "missing");
+    assert!(
+        all["unusable"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("a b.sock: "),
+        "{all}"
+    );
+
+    let probed = list(&["--probe"], 1);
+    let node = named(&probed, "node");
+    assert_eq!(
+        (&node["probe"]["ok"], &node["probe"]["bytes"]),
+        (&true.into(), &5.into())
+    );
+    let dead = named(&probed, "dead");
+    assert_eq!(dead["probe"]["problem"]["stage"], "upstream");
+    assert_eq!(dead["probe"]["problem"]["reason"], "connect");
+}
+
+#[test]
+fn a_list_for_prometheus_cannot_be_probed() {
+    let world = World::new();
+    let output = services(&world, &["--probe", "--format", "sd"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        stderr,
+        "aegis: --probe works with --format text and json only\n"
+    );
 }

@@ -2,7 +2,9 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 
+use nix::unistd::User;
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 
@@ -14,6 +16,9 @@ pub const TESTS: Tests = tests![
     a_socket_directory_replaceable_by_a_group_is_a_warning,
     a_socket_with_a_listener_of_another_user_is_refused,
     root_may_own_a_socket_and_listen_in_place_of_the_owner,
+    a_check_looks_as_the_user_that_it_names,
+    root_is_told_what_it_means_to_be_root,
+    a_port_that_the_user_may_not_listen_on_is_a_warning,
 ];
 
 pub fn missing() -> Option<String> {
@@ -85,4 +90,74 @@ fn root_may_own_a_socket_and_listen_in_place_of_the_owner() {
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/chowned").status, 200);
     assert_eq!(scraper.get("/roots").status, 200);
+}
+
+/// The output of `check` with these flags: standard output, then standard error.
+fn check(config: &Path, flags: &[&str], code: i32) -> [String; 2] {
+    let mut check = command();
+    check.arg("check").args(flags).arg("--config").arg(config);
+    let output = check.output().unwrap();
+    let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(code), "{texts:?}");
+    texts
+}
+
+fn a_check_looks_as_the_user_that_it_names() {
+    let world = World::new();
+    let config = world.write_config();
+    let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+    open(world.folder.path(), 0o755).unwrap();
+    open(&world.path("server.key"), 0o600).unwrap();
+    check(&config, &[], 0);
+    let named = rustix::process::geteuid().as_raw().to_string();
+    check(&config, &["--user", &named], 0);
+    let Ok(Some(nobody)) = User::from_name("nobody") else {
+        return;
+    };
+    let [_, stderr] = check(&config, &["--user", "nobody"], 78);
+    let expected = "server.key cannot be read: Permission denied (os error 13); make it readable by aegis's user";
+    assert!(stderr.contains(expected), "{stderr}");
+    chown(world.path("server.key"), Some(nobody.uid.as_raw()), None).unwrap();
+    let [stdout, _] = check(&config, &["--user", "nobody"], 0);
+    assert!(!stdout.contains("run as root"), "{stdout}");
+    chown(world.path("server.key"), Some(0), None).unwrap();
+    check(&config, &["--user", "nobody", "--credentials-as-root"], 0);
+    let [_, stderr] = check(&config, &["--user", "no such user"], 2);
+    assert!(
+        stderr.contains("there is no user no such user; give the User= of aegis's unit"),
+        "{stderr}"
+    );
+}
+
+fn root_is_told_what_it_means_to_be_root() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    let config = world.write_config();
+    let [stdout, _] = check(&config, &["--strict"], 0);
+    let note = "run as root, which may read files and connect to sockets that aegis's user may not";
+    assert!(stdout.contains(&format!("note: {note}")), "{stdout}");
+    let mut services = command();
+    services
+        .args(["services", "--probe", "--config"])
+        .arg(&config);
+    let stderr = String::from_utf8(services.output().unwrap().stderr).unwrap();
+    assert!(stderr.contains(note), "{stderr}");
+    let aegis = world.start();
+    aegis.logged(&["WARN", "aegis runs as root, and does not need to"]);
+}
+
+fn a_port_that_the_user_may_not_listen_on_is_a_warning() {
+    let mut world = World::new();
+    world.settings.listen = "[\"127.0.0.1:443\"]".to_owned();
+    let config = world.write_config();
+    let mut check = world.command_as_unprivileged_user();
+    check.arg("check").arg("--config").arg(config);
+    let stdout = String::from_utf8(check.output().unwrap().stdout).unwrap();
+    // Containers often allow all ports.
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let first = first.trim().parse::<u16>().unwrap();
+    let expected = format!(
+        "listen: 127.0.0.1:443: this user may not listen on ports below {first}; use another port or a systemd .socket unit"
+    );
+    assert_eq!(stdout.contains(&expected), first > 443, "{stdout}");
 }

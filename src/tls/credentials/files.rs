@@ -85,7 +85,7 @@ impl<'a> Allowed<'a> {
             return Ok(certificates);
         }
         Err(if pem::is_der(&bytes) {
-            fault(file, key, &BINARY_CERTIFICATE)
+            fault(file, key, &binary_certificate(&bytes))
         } else {
             no_content(file, key, &bytes, "certificate in PEM")
         })
@@ -130,7 +130,7 @@ impl<'a> Allowed<'a> {
         found.ok_or_else(|| {
             const EXPECTED: &str = "unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)";
             if pem::is_der(&bytes) {
-                fault(file, key, &BINARY_KEY)
+                fault(file, key, &binary_key(&bytes))
             } else {
                 no_content(file, key, &bytes, EXPECTED)
             }
@@ -218,9 +218,21 @@ const PKCS7: &str =
 
 const UNUSABLE_KEY: &str = "begins a private key that is encrypted or unsupported; write it without a passphrase: openssl pkey -in FILE -out NEW";
 
-const BINARY_CERTIFICATE: &str = "is binary (DER or PKCS#12); write it in PEM: openssl x509 -inform DER -in FILE -out NEW, or openssl pkcs12 -nokeys -in FILE -out NEW";
+fn binary_certificate(bytes: &[u8]) -> &'static str {
+    if pem::is_pkcs12(bytes) {
+        "is PKCS#12, not PEM; write its certificates in PEM: openssl pkcs12 -nokeys -in FILE -out NEW"
+    } else {
+        "is DER, not PEM; write it in PEM: openssl x509 -inform DER -in FILE -out NEW"
+    }
+}
 
-const BINARY_KEY: &str = "is binary (DER or PKCS#12); write it in PEM: openssl pkey -inform DER -in FILE -out NEW, or openssl pkcs12 -nocerts -noenc -in FILE -out NEW";
+fn binary_key(bytes: &[u8]) -> &'static str {
+    if pem::is_pkcs12(bytes) {
+        "is PKCS#12, not PEM; write its key in PEM: openssl pkcs12 -nocerts -noenc -in FILE -out NEW"
+    } else {
+        "is DER, not PEM; write it in PEM: openssl pkey -inform DER -in FILE -out NEW"
+    }
+}
 
 fn read(file: &Located<PathBuf>, key: &str) -> Result<Vec<u8>, ConfigError> {
     config::read_bounded(&file.value)
