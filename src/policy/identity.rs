@@ -30,6 +30,7 @@ pub struct Identity {
     key: KeyPin,
     scraper: ScraperId,
     serial: String,
+    not_before: i64,
     not_after: i64,
 }
 
@@ -57,6 +58,7 @@ impl Identity {
             names,
             key,
             serial: serial_number(certificate.raw_serial()),
+            not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
@@ -93,6 +95,12 @@ impl Identity {
             [] => self.key.to_string(),
             names => Escaped(names.join(" ").as_bytes()).to_string(),
         }
+    }
+
+    /// When the leaf became valid, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn not_before(&self) -> i64 {
+        self.not_before
     }
 
     /// When the leaf expires, in seconds since the Unix epoch.
@@ -310,13 +318,15 @@ mod tests {
     }
 
     #[test]
-    fn expiry_and_serial_are_read() {
+    fn validity_and_serial_are_read() {
         let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2029, 12, 31);
         params.not_after = rcgen::date_time_ymd(2030, 1, 1);
         params.serial_number = Some(vec![0xff, 0x01].into());
         let key = rcgen::KeyPair::generate().unwrap();
         let identity = Identity::from_leaf(params.self_signed(&key).unwrap().der()).unwrap();
         const LAST: i64 = 1_893_456_000;
+        assert_eq!(identity.not_before(), LAST - 24 * 60 * 60);
         assert_eq!(identity.not_after(), LAST);
         assert_eq!(identity.serial(), "FF01");
     }

@@ -6,6 +6,7 @@ mod labels;
 mod next_update;
 mod process;
 mod reloads;
+mod validity;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use labels::{
 use next_update::NextUpdate;
 use process::Process;
 use reloads::Reloads;
+pub use validity::Validity;
 
 /// Counts what happens, for `GET /metrics`.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ pub struct Metrics {
     services: Gauge<i64, AtomicI64>,
     services_are_truncated: Gauge<i64, AtomicI64>,
     max_connections: Gauge<i64, AtomicI64>,
+    not_before: Family<ByRole, Gauge<i64, AtomicI64>>,
     not_after: Family<ByRole, Gauge<i64, AtomicI64>>,
     next_update: NextUpdate,
     sandbox: Family<ByKind, Gauge<i64, AtomicI64>>,
@@ -70,11 +73,11 @@ pub struct Snapshot {
     pub services_are_truncated: bool,
     /// The maximum number of open connections.
     pub max_connections: usize,
-    /// When the server's certificate expires, in seconds since the Unix epoch.
-    pub server_not_after: Option<i64>,
-    /// When the first client CA expires.
-    pub client_ca_not_after: Option<i64>,
-    /// When the first CRL expires.
+    /// The validity of the server's certificate.
+    pub server: Option<Validity>,
+    /// The validity of the client CA that expires first.
+    pub client_ca: Option<Validity>,
+    /// When the first CRL expires, in seconds since the Unix epoch.
     pub crl_next_update: Option<i64>,
     /// Log lines that were dropped.
     pub lost_lines: u64,
@@ -102,6 +105,7 @@ impl Default for Metrics {
             services: Gauge::default(),
             services_are_truncated: Gauge::default(),
             max_connections: Gauge::default(),
+            not_before: Family::default(),
             not_after: Family::default(),
             next_update: NextUpdate::default(),
             sandbox: Family::default(),
@@ -186,6 +190,11 @@ impl Metrics {
         build.get_or_create(&THIS_BUILD).set(1);
         registry.register("build_info", "The version of aegis", build);
         registry.register(
+            "tls_certificate_not_before_timestamp_seconds",
+            "When the certificate of a role that expires first became valid, in seconds since the Unix epoch",
+            self.not_before.clone(),
+        );
+        registry.register(
             "tls_certificate_not_after_timestamp_seconds",
             "When the first certificate of a role expires, in seconds since the Unix epoch; for clients, of those connected",
             self.not_after.clone(),
@@ -236,23 +245,30 @@ impl Metrics {
         let lost_lines = self.lost_lines.inner();
         lost_lines.store(snapshot.lost_lines, Ordering::Relaxed);
         let roles = [
-            (CertificateRole::Server, snapshot.server_not_after),
-            (CertificateRole::ClientCa, snapshot.client_ca_not_after),
+            (CertificateRole::Server, snapshot.server),
+            (CertificateRole::ClientCa, snapshot.client_ca),
             (CertificateRole::Client, self.clients.soonest()),
         ];
-        for (role, not_after) in roles {
-            match not_after {
-                Some(time) => {
-                    self.not_after.get_or_create(&ByRole { role }).set(time);
-                }
-                // Without a time there is no series: 0 would mean 1970.
-                None => {
-                    self.not_after.remove(&ByRole { role });
-                }
-            }
+        for (role, validity) in roles {
+            self.certificate(&ByRole { role }, validity);
         }
         self.next_update.set(snapshot.crl_next_update);
         format.render(&self.registry)
+    }
+
+    fn certificate(&self, role: &ByRole, validity: Option<Validity>) {
+        if let Some(validity) = validity {
+            let Validity {
+                not_before,
+                not_after,
+            } = validity;
+            self.not_before.get_or_create(role).set(not_before);
+            self.not_after.get_or_create(role).set(not_after);
+        } else {
+            // Without a time there is no series: 0 would mean 1970.
+            self.not_before.remove(role);
+            self.not_after.remove(role);
+        }
     }
 
     /// Forgets a service, until it is scraped again.
@@ -275,8 +291,8 @@ impl Metrics {
     }
 
     /// Counts the certificate of a scraper for as long as it is connected.
-    pub(crate) fn client_connected(&self, not_after: i64) -> ConnectedClient {
-        self.clients.connected(not_after)
+    pub(crate) fn client_connected(&self, validity: Validity) -> ConnectedClient {
+        self.clients.connected(validity)
     }
 
     /// Counts a connection as open for as long as the guard lives.

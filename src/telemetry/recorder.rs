@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::last_scrapes::LastScrapes;
 use super::log::{Sampled, Sampler};
-use super::metrics::{ConnectedClient, Metrics};
+use super::metrics::{ConnectedClient, Metrics, Validity};
 use crate::config::LoggedScrapes;
 use crate::http::View;
 use crate::policy::identity::Identity;
@@ -80,7 +80,10 @@ impl Recorder {
         self.metrics.handshake_done(handshake);
         let Client { peer, identity } = client;
         debug!(%peer, port = peer.port(), identity = identity.shown(), "connected");
-        self.metrics.client_connected(identity.not_after())
+        self.metrics.client_connected(Validity {
+            not_before: identity.not_before(),
+            not_after: identity.not_after(),
+        })
     }
 
     /// Records a connection that is closed because it is no longer admitted, with the scrape that

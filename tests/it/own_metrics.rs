@@ -6,9 +6,11 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::harness::{Certified, Pki, World, admin_socket, answer, metric};
 
-fn not_after(certified: &Certified) -> f64 {
+/// When a certificate became valid, and when it expires.
+fn validity(certified: &Certified) -> [f64; 2] {
     let (_, certificate) = X509Certificate::from_der(&certified.chain[0]).unwrap();
-    certificate.validity().not_after.timestamp() as f64
+    let validity = certificate.validity();
+    [validity.not_before, validity.not_after].map(|time| time.timestamp() as f64)
 }
 
 #[test]
@@ -59,10 +61,17 @@ fn own_metrics_report_expiry_services_and_process() {
     is("aegis_services", 2.0);
     is("aegis_connections", 1.0);
     is("aegis_connections_max", 7.0);
-    let expiry = "aegis_tls_certificate_not_after_timestamp_seconds";
-    is(&format!(r#"{expiry}{{role="client"}}"#), not_after(&client));
-    assert!(metric(&text, &format!(r#"{expiry}{{role="server"}}"#)).is_some());
-    assert!(metric(&text, &format!(r#"{expiry}{{role="client_ca"}}"#)).is_some());
+    let times = |role: &str| {
+        ["not_before", "not_after"].map(|time| {
+            let name = format!("aegis_tls_certificate_{time}_timestamp_seconds");
+            metric(&text, &format!(r#"{name}{{role="{role}"}}"#)).unwrap()
+        })
+    };
+    assert_eq!(times("client"), validity(&client));
+    for role in ["server", "client_ca"] {
+        let [from, until] = times(role);
+        assert!(from < until, "{role}: {from} {until}");
+    }
     let next_update = metric(&text, "aegis_tls_crl_next_update_timestamp_seconds").unwrap();
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now..now + 3700.0).contains(&next_update), "{next_update}");

@@ -36,6 +36,7 @@ impl Identity {
             names,
             key,
             serial: String::new(),
+            not_before: i64::MIN,
             not_after: i64::MAX,
         })
     }

@@ -211,6 +211,7 @@ mod tests {
             names,
             key: KeyPin([7; 32]),
             serial: String::new(),
+            not_before: 0,
             not_after: 0,
         }
     }

@@ -1,27 +1,29 @@
-//! When the certificates of the connected scrapers expire.
+//! The validity of the certificates of the connected scrapers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The number of connections for each expiry, in seconds since the Unix epoch.
+use super::validity::Validity;
+
+/// The number of connections for each validity.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Clients(Arc<Mutex<BTreeMap<i64, usize>>>);
+pub(super) struct Clients(Arc<Mutex<BTreeMap<Validity, usize>>>);
 
 impl Clients {
-    pub(super) fn connected(&self, not_after: i64) -> ConnectedClient {
+    pub(super) fn connected(&self, validity: Validity) -> ConnectedClient {
         let mut counts = self.0.lock();
-        *counts.entry(not_after).or_insert(0) += 1;
+        *counts.entry(validity).or_insert(0) += 1;
         drop(counts);
         ConnectedClient {
             clients: self.clone(),
-            not_after,
+            validity,
         }
     }
 
-    /// When the first of them expires.
-    pub(super) fn soonest(&self) -> Option<i64> {
+    /// The validity of the one that expires first.
+    pub(super) fn soonest(&self) -> Option<Validity> {
         let counts = self.0.lock();
         counts.keys().next().copied()
     }
@@ -31,16 +33,16 @@ impl Clients {
 #[derive(Debug)]
 pub(crate) struct ConnectedClient {
     clients: Clients,
-    not_after: i64,
+    validity: Validity,
 }
 
 impl Drop for ConnectedClient {
     fn drop(&mut self) {
         let mut counts = self.clients.0.lock();
-        if let Some(count) = counts.get_mut(&self.not_after) {
+        if let Some(count) = counts.get_mut(&self.validity) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                counts.remove(&self.not_after);
+                counts.remove(&self.validity);
             }
         }
     }
@@ -54,13 +56,18 @@ mod tests {
     fn the_soonest_expiry_is_that_of_a_connected_scraper() {
         let clients = Clients::default();
         assert_eq!(clients.soonest(), None);
-        let later = clients.connected(20);
-        let sooner = [clients.connected(10), clients.connected(10)];
+        // The later one is also the older one.
+        let [first, last] = [(5, 10), (1, 20)].map(|(not_before, not_after)| Validity {
+            not_after,
+            not_before,
+        });
+        let later = clients.connected(last);
+        let sooner = [clients.connected(first), clients.connected(first)];
         let [one, other] = sooner;
         drop(one);
-        assert_eq!(clients.soonest(), Some(10));
+        assert_eq!(clients.soonest(), Some(first));
         drop(other);
-        assert_eq!(clients.soonest(), Some(20));
+        assert_eq!(clients.soonest(), Some(last));
         drop(later);
         assert_eq!(clients.soonest(), None);
     }

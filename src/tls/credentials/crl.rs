@@ -183,6 +183,7 @@ impl Crl {
         Expiry {
             role: Role::Crl,
             what: format!("the CRL of {}", self.shown),
+            from: self.this_update,
             at: self.next_update,
             warn_before: CRL_WARN_BEFORE,
             consequence: "aegis refuses every certificate of that CA until there is a newer CRL",

@@ -34,7 +34,9 @@ pub struct Expiry {
     pub role: Role,
     /// The certificate or CRL, as messages name it.
     pub what: String,
-    /// When, in seconds since the Unix epoch.
+    /// When it became valid, in seconds since the Unix epoch.
+    pub from: i64,
+    /// When it expires, in seconds since the Unix epoch.
     pub at: i64,
     /// How long before that aegis warns.
     pub warn_before: Duration,
@@ -55,6 +57,7 @@ impl Expiry {
         Self {
             role,
             what: format!("{} ({})", role.name(), super::ca::subject_of(certificate)),
+            from,
             at,
             warn_before: WARN_BEFORE.min(Duration::from_secs(third.unwrap_or_default())),
             consequence: "scrapes fail until a new one is given",
