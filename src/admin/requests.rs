@@ -113,10 +113,10 @@ fn is_action(target: &str) -> bool {
 }
 
 fn parse_admin_action(target: &str) -> Result<AdminRequest, Refused> {
-    let Some(service) = target.strip_prefix(FORGET) else {
+    if target == RELOAD {
         return Ok(AdminRequest::Reload);
-    };
-    let service = service.parse();
+    }
+    let service = target.strip_prefix(FORGET).unwrap_or_default().parse();
     let service = service.map_err(|_| Refused::new(Refusal::Target, loggable(target)))?;
     Ok(AdminRequest::Forget(service))
 }
