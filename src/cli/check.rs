@@ -27,7 +27,7 @@ pub(super) struct Check {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// Read the files of [tls] as root, because systemd hands them over (LoadCredential=)
+    /// Read certificates, key and CRLs as root, because systemd hands them over (LoadCredential=)
     #[arg(long, requires = "user")]
     credentials_as_root: bool,
 
