@@ -44,9 +44,9 @@ def need(holds, message):
 def custom(document):
     """Parses it as the type of its published definition. Anything that gets lost is not a field of it."""
     from cloudcoil.models.cert_manager import v1 as cert_manager
-    from cloudcoil.models.prometheus_operator import v1 as operator
+    from cloudcoil.models.prometheus_operator import v1, v1alpha1
 
-    types = {"cert-manager.io/v1": cert_manager, "monitoring.coreos.com/v1": operator}
+    types = {"cert-manager.io/v1": cert_manager, "monitoring.coreos.com/v1": v1, "monitoring.coreos.com/v1alpha1": v1alpha1}
     model = getattr(types[document["apiVersion"]], document["kind"])
     read = json.loads(model.model_validate(document).model_dump_json(by_alias=True, exclude_unset=True))
     lost = list(difference(document, read, document["kind"]))
