@@ -132,7 +132,9 @@ fn service_status(
     audience: &Audience<'_>,
     state: &Shared,
 ) -> ServiceStatus {
-    let Recent { last, mut failure } = state.recorder.last_scrapes.of(&service);
+    let Recent {
+        last, mut failure, ..
+    } = state.recorder.last_scrapes.of(&service);
     if let (Audience::Scraper { .. }, Some(failure)) = (audience, &mut failure) {
         failure.detail = None;
     }
