@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::admin_client::{self, AdminRequest, AdminResponse};
 use super::flags::Flags;
 use super::{failure, print};
-use crate::http::View;
+use crate::http::{Refresh, View};
 use crate::policy::service_name::ServiceName;
 use crate::text::escaped::visible;
 use crate::text::json::object;
@@ -60,7 +60,7 @@ impl Status {
     pub(super) fn run(self) -> ExitCode {
         let request = AdminRequest {
             method: "GET",
-            target: View::Status.path(),
+            target: View::Status(Refresh::On).target(),
             timeout: STATUS_TIMEOUT,
         };
         let response = match admin_client::send(self.flags, request) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::policy::service_name::ServiceName;
 use crate::refusal::{Refusal, Refused};
+pub(crate) use history::MAX_SCRAPES;
 pub use history::{History, PastScrape};
 
 /// The last scrapes of every known service.

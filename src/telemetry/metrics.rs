@@ -302,6 +302,26 @@ impl Metrics {
         self.refused_requests.get_or_create(&refusal.into()).inc();
     }
 
+    /// How many connections and requests were refused, for each refusal that happened.
+    pub(crate) fn refusals(&self) -> Vec<(Refusal, u64)> {
+        let mut counted: Vec<(Refusal, u64)> = Vec::new();
+        for refusal in Refusal::ALL {
+            let by_reason = ByReason::from(*refusal);
+            let of = |family: &Family<ByReason, Counter>| {
+                family.get(&by_reason).map_or(0, |counter| counter.get())
+            };
+            let count = of(&self.refused_connections) + of(&self.refused_requests);
+            // Two refusals can have the same stage and reason, and then they have one counter.
+            let is_new = counted
+                .iter()
+                .all(|(other, _)| ByReason::from(*other) != by_reason);
+            if count > 0 && is_new {
+                counted.push((*refusal, count));
+            }
+        }
+        counted
+    }
+
     pub(crate) fn handshake_done(&self, duration: Duration) {
         self.handshakes.observe(duration.as_secs_f64());
     }

@@ -1,7 +1,7 @@
 //! What is kept of the scrapes of one service before the last: how long each took and whether it
 //! failed, and how many failed in each minute of the last hour.
 //!
-//! Each scrape is added to it, so it has a fixed size, 320 bytes, and adding allocates nothing.
+//! Each scrape is added to it, so it has a fixed size, below 340 bytes, and adding allocates nothing.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct PastScrape {
 }
 
 /// Ten minutes at Prometheus's usual interval of 15 seconds. At most 64: they have a bit each.
-const MAX_SCRAPES: usize = 40;
+pub(crate) const MAX_SCRAPES: usize = 40;
 
 const MINUTES: usize = 60;
 
@@ -59,7 +59,7 @@ impl History {
             has_failed,
         } = scrape;
         if let Some(slot) = self.durations.get_mut(self.next) {
-            // 71 minutes are the most; no timeout is longer.
+            // More than 71 minutes count as that.
             *slot = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         }
         let bit = 1 << self.next;
