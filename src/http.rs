@@ -35,7 +35,7 @@ pub(crate) use response::{
     Failure, LocalResponse, NO_SCRIPTS, ReasonVisibility, end_of_head, respond_local,
     respond_refusal,
 };
-pub(crate) use view::View;
+pub(crate) use view::{Refresh, View};
 
 /// Whether an `Accept` header names a media type.
 #[must_use]

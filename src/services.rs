@@ -30,7 +30,7 @@ use crate::refusal::{Refusal, Refused};
 use dial::DESCRIPTORS;
 pub(crate) use dial::{OpenSocket, dial, work_in_descriptors};
 use directory::{Directory, Listing, Socket};
-pub(crate) use inventory::{Depth, Inventory};
+pub(crate) use inventory::{Depth, Inventory, Retention};
 pub use inventory::{NotForgotten, Offered};
 use seen::{MAX_SERVICES, SeenServices};
 

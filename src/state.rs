@@ -22,8 +22,8 @@ mod handshakes;
 mod reloads;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,9 +33,12 @@ use tracing::info;
 
 use crate::gate::Gate;
 use crate::services::{Depth, Inventory, SharedServices};
+use crate::telemetry::metrics::LayerState;
 use crate::telemetry::recorder::Recorder;
+use crate::text::host_name::HostName;
 pub(crate) use concurrency::{ConcurrencyGuard, ConcurrencyLimiter};
 pub use connections::ConnectionLimiter;
+pub(crate) use connections::ConnectionUse;
 pub(crate) use connections::{ConnectionGuard, PeerHistory};
 pub(crate) use handshakes::HandshakeLimiter;
 pub use reloads::LastReload;
@@ -56,7 +59,19 @@ pub struct State {
     reading: Mutex<Option<Instant>>,
     reloads: SyncSender<ReloadRequest>,
     addresses: Vec<SocketAddr>,
+    pub(crate) host_name: HostName,
+    /// The layers of the sandbox, once it was entered.
+    pub(crate) sandbox: OnceLock<Vec<SandboxLayer>>,
     drain: watch::Sender<bool>,
+}
+
+/// A layer of the sandbox.
+#[derive(Clone, Debug)]
+pub(crate) struct SandboxLayer {
+    pub(crate) name: &'static str,
+    pub(crate) state: LayerState,
+    /// Why it is inactive, if the kernel told.
+    pub(crate) why: Option<String>,
 }
 
 impl State {
@@ -77,6 +92,8 @@ impl State {
             reading: Mutex::default(),
             reloads,
             addresses,
+            host_name: HostName::current(),
+            sandbox: OnceLock::new(),
             drain: watch::Sender::new(false),
         }
     }
@@ -137,9 +154,7 @@ impl State {
         self.connections.forget_absent();
         let restricted = self.gate().restrictions().parts();
         self.recorder.metrics.reloads.failed(!restricted.is_empty());
-        let mut last = self.last_reload.lock();
-        last.faults = faults;
-        last.restricted = restricted;
+        self.last_reload.lock().fail(faults, restricted);
         before
     }
 

@@ -43,6 +43,12 @@ impl Audience<'_> {
         }
     }
 
+    /// Whether it may scrape aegis's own metrics.
+    fn may_scrape_aegis(&self, policy: &Policy) -> bool {
+        let own = ServiceName::OWN_METRICS.parse();
+        own.is_ok_and(|own| self.may_scrape(policy, &own))
+    }
+
     /// The services that it may see, including those that are gone since aegis started.
     fn services(&self, gate: &Gate, inventory: &Inventory) -> impl Iterator<Item = ServiceName> {
         let known = inventory.known.iter().cloned();
@@ -63,13 +69,13 @@ pub(crate) async fn show(
         View::Discovery => discovery::document(audience, gate, state, &inspect(Depth::Names).await),
         View::Healthy => LocalResponse::line(200, "healthy"),
         View::Ready => ready(gate, state, &inspect(Depth::Names).await),
-        View::Status => {
+        View::Status(refresh) => {
             let inventory = inspect(Depth::Sockets).await;
             let status = status::of(audience, gate, state, &inventory);
             if accepts(accept, "application/json") {
                 LocalResponse::json(&status.json())
             } else {
-                page::of(&status)
+                page::of(&status, refresh)
             }
         }
     }

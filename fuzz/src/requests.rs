@@ -119,7 +119,7 @@ fn parse_head(head: &[u8]) -> Option<Request> {
 }
 
 fn parse_target(target: &str) -> Option<(Target, Option<String>)> {
-    if ["/", "/-/sd", "/-/healthy", "/-/ready"].contains(&target) {
+    if ["/", "/?refresh=off", "/-/sd", "/-/healthy", "/-/ready"].contains(&target) {
         return Some((Target::View, None));
     }
     // Bytes that cannot occur in a URI (RFC 3986).

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::admin_client::{self, AdminRequest, AdminResponse};
 use super::flags::Flags;
 use super::{failure, print};
-use crate::http::View;
+use crate::http::{Refresh, View};
 use crate::policy::service_name::ServiceName;
 use crate::text::escaped::visible;
 use crate::text::json::object;
@@ -60,7 +60,7 @@ impl Status {
     pub(super) fn run(self) -> ExitCode {
         let request = AdminRequest {
             method: "GET",
-            target: View::Status.path(),
+            target: View::Status(Refresh::On).target(),
             timeout: STATUS_TIMEOUT,
         };
         let response = match admin_client::send(self.flags, request) {
@@ -130,8 +130,9 @@ fn finish(response: Result<AdminResponse, ExitCode>, format: OutputFormat) -> Ex
 fn describe(status: &Value) -> String {
     let configuration = &status["configuration"];
     let mut text = format!(
-        "aegis {}, configuration in force since {}\n",
+        "aegis {} on {}, configuration in force since {}\n",
         word(&status["version"]),
+        visible(word(&status["host"])),
         word(&configuration["in_force_since"])
     );
     let mut add = |line: String| text.push_str(&format!("{}\n", visible(&line)));
@@ -140,6 +141,9 @@ fn describe(status: &Value) -> String {
     }
     for part in list(&configuration["restricted"]) {
         add(format!("removals in the new {} are in force", word(part)));
+    }
+    if let Some(since) = configuration["failing_since"].as_str() {
+        add(format!("reloads fail since {since}"));
     }
     for fault in list(&configuration["faults"]) {
         add(format!("not reloaded: {}", word(fault)));
@@ -171,11 +175,12 @@ fn row(service: &Value) -> [String; 5] {
         (false, _) => {
             let detail = detail.map(|detail| format!(" ({detail})"));
             format!(
-                "{}: {}{}. {}",
+                "{}: {}{}. {}{}",
                 word(&problem["reason"]),
                 word(&problem["what"]),
                 detail.unwrap_or_default(),
-                word(&problem["remedy"])
+                word(&problem["remedy"]),
+                past(service)
             )
         }
     };
@@ -186,6 +191,23 @@ fn row(service: &Value) -> [String; 5] {
         took.map_or_else(String::new, |seconds| format!("{:.1} ms", seconds * 1000.0)),
         visible(&result).to_string(),
     ]
+}
+
+/// Since when a failing service fails, how often it failed, and when it will be forgotten.
+fn past(service: &Value) -> String {
+    let mut past = String::new();
+    if let Some(since) = service["failing_since"].as_str() {
+        let failures = service["failures_last_hour"].as_u64().unwrap_or_default();
+        let success = service["last_success"].as_str();
+        past += &format!(
+            " Failing since {since}; failures in the last hour: {failures}; last success: {}.",
+            success.unwrap_or("none")
+        );
+    }
+    if let Some(at) = service["forgotten_at"].as_str() {
+        past += &format!(" It is forgotten at {at}.");
+    }
+    past
 }
 
 /// Aligns the columns.

@@ -37,8 +37,8 @@ pub(super) fn route(head: &[u8], limits: &Limits) -> Result<Request<Target>, Ref
     http::parse(head, limits, |_| READ_METHODS, parse_target)
 }
 
-/// Parses a request target in origin form (RFC 9112, section 3.2.1): exactly one segment, or the path
-/// of a view.
+/// Parses a request target in origin form (RFC 9112, section 3.2.1): exactly one segment, or exactly
+/// the target of a view.
 pub(crate) fn parse_target(raw: &str) -> Result<(Target, Option<String>), Refused> {
     if let Some(view) = View::at(raw) {
         return Ok((Target::View(view), None));

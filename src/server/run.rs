@@ -24,7 +24,7 @@ use crate::server::sandbox::{self, Enforcement, Layer, Paths, Unsealed};
 use crate::server::systemd::{Inherited, Supervisor};
 use crate::server::workers::{self, Drained, Workers};
 use crate::services::work_in_descriptors;
-use crate::state::State;
+use crate::state::{SandboxLayer, State};
 use crate::telemetry::log;
 use crate::telemetry::metrics::LayerState;
 use crate::text::origin::Origin;
@@ -250,19 +250,25 @@ fn raise_mmap_threshold() {
     drop(black_box(Vec::<u8>::with_capacity(256 * 1024)));
 }
 
-/// Logs which layers are missing, and exports the state of each as a metric.
+/// Logs which layers are missing, and exports the state of each as a metric and for the status page.
 fn report_enforcement(enforcement: &Enforcement, state: &State) {
     for missing in enforcement.missing() {
         warn!("{missing}");
     }
-    for layer in Layer::ALL {
+    let layers = Layer::ALL.iter().map(|layer| {
         let active = if enforcement.is_active(*layer) {
             LayerState::Active
         } else {
             LayerState::Inactive
         };
         state.recorder.metrics.sandbox(layer.name(), active);
-    }
+        SandboxLayer {
+            name: layer.name(),
+            state: active,
+            why: enforcement.why_inactive(*layer).map(str::to_owned),
+        }
+    });
+    state.sandbox.get_or_init(|| layers.collect());
 }
 
 /// Waits up to `limits.drain_timeout` for the scrapes in flight on every thread.

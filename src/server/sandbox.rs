@@ -115,6 +115,13 @@ impl Enforcement {
         self.active.iter().map(|layer| layer.name())
     }
 
+    /// Why a layer is not active, as far as is known.
+    pub(crate) fn why_inactive(&self, layer: Layer) -> Option<&str> {
+        let mut missing = self.missing.iter();
+        let (_, why) = missing.find(|(other, _)| *other == layer)?;
+        Some(why)
+    }
+
     /// Whether a layer is active.
     pub(crate) fn is_active(&self, layer: Layer) -> bool {
         self.active.contains(&layer)

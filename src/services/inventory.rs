@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::directory::{Listing, MAX_FILES, MAX_SOCKET_FILES};
 use super::{MAX_SERVICES, ServiceRegistry};
@@ -98,6 +99,18 @@ impl ServiceRegistry {
         }
     }
 
+    /// How long a service stays listed whose socket is gone.
+    pub(crate) fn retention(&self, service: &ServiceName) -> Retention {
+        if self.configured.contains_key(service) {
+            return Retention::Configured;
+        }
+        match (self.forget_after, self.seen().last_seen(service)) {
+            (Some(forget_after), Some(ago)) => Retention::For(forget_after.saturating_sub(ago)),
+            (Some(forget_after), None) => Retention::For(forget_after),
+            (None, _) => Retention::UntilForgotten,
+        }
+    }
+
     /// Forgets the services that a reload has removed from the configuration and that have no socket,
     /// and returns their names.
     pub(crate) fn forget_removed(&self) -> &[ServiceName] {
@@ -162,6 +175,17 @@ impl ServiceRegistry {
     pub fn unusable(&self) -> Vec<String> {
         self.socket_dir.unusable()
     }
+}
+
+/// How long a service stays listed whose socket is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retention {
+    /// As long as the configuration names it.
+    Configured,
+    /// For this long; then `forget_after` has passed.
+    For(Duration),
+    /// Until an operator asks aegis to forget it: `forget_after` is `"never"`.
+    UntilForgotten,
 }
 
 /// Why a service cannot be forgotten.

@@ -30,6 +30,12 @@ impl SeenServices {
         self.0.lock().keys().cloned().collect()
     }
 
+    /// How long ago a service was last seen with a socket.
+    pub(super) fn last_seen(&self, service: &ServiceName) -> Option<Duration> {
+        let seen = self.0.lock();
+        seen.get(service).map(Instant::elapsed)
+    }
+
     /// Notes that a service has a socket now.
     pub(super) fn note(&self, service: &ServiceName) {
         self.note_all(std::slice::from_ref(service), false);

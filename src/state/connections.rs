@@ -20,6 +20,7 @@ mod counts;
 mod guard;
 mod rate;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,9 +83,31 @@ impl ConnectionLimiter {
         self.lock().forget_absent();
     }
 
+    /// How much of the limits is in use.
+    pub(crate) fn usage(&self) -> ConnectionUse {
+        let counts = self.lock();
+        let by_address = counts.by_address.iter();
+        let busiest = by_address.max_by_key(|(_, at)| at.open);
+        ConnectionUse {
+            open: counts.open.len(),
+            authenticated: counts.authenticated,
+            busiest: busiest.map(|(address, at)| (*address, at.open)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock()
     }
+}
+
+/// The connections that are open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionUse {
+    pub(crate) open: usize,
+    /// Those whose scrapers have authenticated.
+    pub(crate) authenticated: usize,
+    /// The address with the most, and how many that is. An IPv6 address stands for its /64.
+    pub(crate) busiest: Option<(IpAddr, usize)>,
 }
 
 fn limit_reached(connections: usize) -> Refused {

@@ -30,6 +30,10 @@ pub(super) const MAX_RELOAD_WAIT: Duration = Duration::from_secs(30);
 pub struct LastReload {
     /// When the current configuration was read.
     pub succeeded: SystemTime,
+    /// When the last reload ended, successful or not.
+    pub attempted: SystemTime,
+    /// When the first reload that failed since then ended; `None` if the last one succeeded.
+    pub failing_since: Option<SystemTime>,
     /// What is wrong with a newer configuration, which is not in force.
     pub faults: Vec<String>,
     /// The parts of the newer configuration whose restrictions are in force.
@@ -38,12 +42,24 @@ pub struct LastReload {
 
 impl LastReload {
     /// A reload that succeeds now.
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
+        let now = SystemTime::now();
         Self {
-            succeeded: SystemTime::now(),
+            succeeded: now,
+            attempted: now,
+            failing_since: None,
             faults: Vec::new(),
             restricted: Vec::new(),
         }
+    }
+
+    /// Notes a reload that fails now.
+    pub(super) fn fail(&mut self, faults: Vec<String>, restricted: Vec<&'static str>) {
+        let now = SystemTime::now();
+        self.attempted = now;
+        self.failing_since.get_or_insert(now);
+        self.faults = faults;
+        self.restricted = restricted;
     }
 }
 
@@ -54,5 +70,22 @@ pub(crate) struct Reading<'a>(pub(super) &'a State);
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         *self.0.reading.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reloads_fail_since_the_first_that_failed() {
+        let mut last = LastReload::now();
+        assert_eq!((last.attempted, last.failing_since), (last.succeeded, None));
+        last.fail(vec!["broken".to_owned()], Vec::new());
+        let since = last.failing_since;
+        assert_eq!(since, Some(last.attempted));
+        last.fail(vec!["broken".to_owned()], Vec::new());
+        assert_eq!(last.failing_since, since);
+        assert!(Some(last.attempted) > since);
     }
 }

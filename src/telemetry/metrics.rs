@@ -29,6 +29,7 @@ use labels::{
 use next_update::NextUpdate;
 use process::Process;
 use reloads::Reloads;
+use validity::Validities;
 pub use validity::Validity;
 
 /// Counts what happens, for `GET /metrics`.
@@ -51,8 +52,7 @@ pub struct Metrics {
     services: Gauge<i64, AtomicI64>,
     services_are_truncated: Gauge<i64, AtomicI64>,
     max_connections: Gauge<i64, AtomicI64>,
-    not_before: Family<ByRole, Gauge<i64, AtomicI64>>,
-    not_after: Family<ByRole, Gauge<i64, AtomicI64>>,
+    validities: Validities,
     next_update: NextUpdate,
     sandbox: Family<ByKind, Gauge<i64, AtomicI64>>,
 }
@@ -105,8 +105,7 @@ impl Default for Metrics {
             services: Gauge::default(),
             services_are_truncated: Gauge::default(),
             max_connections: Gauge::default(),
-            not_before: Family::default(),
-            not_after: Family::default(),
+            validities: Validities::default(),
             next_update: NextUpdate::default(),
             sandbox: Family::default(),
         };
@@ -189,16 +188,7 @@ impl Metrics {
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&THIS_BUILD).set(1);
         registry.register("build_info", "The version of aegis", build);
-        registry.register(
-            "tls_certificate_not_before_timestamp_seconds",
-            "When the certificate of a role that expires first became valid, in seconds since the Unix epoch",
-            self.not_before.clone(),
-        );
-        registry.register(
-            "tls_certificate_not_after_timestamp_seconds",
-            "When the first certificate of a role expires, in seconds since the Unix epoch; for clients, of those connected",
-            self.not_after.clone(),
-        );
+        self.validities.register(registry);
         registry.register_collector(Box::new(self.next_update.clone()));
         registry.register(
             "sandbox_active",
@@ -250,25 +240,10 @@ impl Metrics {
             (CertificateRole::Client, self.clients.soonest()),
         ];
         for (role, validity) in roles {
-            self.certificate(&ByRole { role }, validity);
+            self.validities.set(&ByRole { role }, validity);
         }
         self.next_update.set(snapshot.crl_next_update);
         format.render(&self.registry)
-    }
-
-    fn certificate(&self, role: &ByRole, validity: Option<Validity>) {
-        if let Some(validity) = validity {
-            let Validity {
-                not_before,
-                not_after,
-            } = validity;
-            self.not_before.get_or_create(role).set(not_before);
-            self.not_after.get_or_create(role).set(not_after);
-        } else {
-            // Without a time there is no series: 0 would mean 1970.
-            self.not_before.remove(role);
-            self.not_after.remove(role);
-        }
     }
 
     /// Forgets a service, until it is scraped again.
@@ -316,6 +291,26 @@ impl Metrics {
 
     pub(crate) fn request_refused(&self, refusal: Refusal) {
         self.refused_requests.get_or_create(&refusal.into()).inc();
+    }
+
+    /// How many connections and requests were refused, for each refusal that happened.
+    pub(crate) fn refusals(&self) -> Vec<(Refusal, u64)> {
+        let mut counted: Vec<(Refusal, u64)> = Vec::new();
+        for refusal in Refusal::ALL {
+            let by_reason = ByReason::from(*refusal);
+            let of = |family: &Family<ByReason, Counter>| {
+                family.get(&by_reason).map_or(0, |counter| counter.get())
+            };
+            let count = of(&self.refused_connections) + of(&self.refused_requests);
+            // Two refusals can have the same stage and reason, and then they have one counter.
+            let is_new = counted
+                .iter()
+                .all(|(other, _)| ByReason::from(*other) != by_reason);
+            if count > 0 && is_new {
+                counted.push((*refusal, count));
+            }
+        }
+        counted
     }
 
     pub(crate) fn handshake_done(&self, duration: Duration) {

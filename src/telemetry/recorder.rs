@@ -179,7 +179,7 @@ impl Recorder {
         let path = view.path();
         let serial = identity.serial();
         match view {
-            View::Status | View::Discovery => {
+            View::Status(_) | View::Discovery => {
                 info!(%peer, port = peer.port(), identity = identity.shown(), %serial, path, bytes, "shown");
             }
             View::Healthy | View::Ready => {

@@ -1,17 +1,22 @@
 //! The status page as HTML: no scripts, no external resources, one inline style.
 
+mod process;
+mod services;
+mod sparkline;
+mod words;
+
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::status::{Recipient, ServiceStatus, State, Status};
-use crate::http::LocalResponse;
-use crate::telemetry::last_scrapes::{Failure, LastScrape};
-use crate::text::time::{rfc3339, rfc3339_of};
+use super::status::{Recipient, Status};
+use crate::http::{LocalResponse, Refresh, View};
+use crate::policy::service_name::ServiceName;
 use crate::tls::credentials::{Expiry, seconds_until};
+use words::{ago, at, capital, expires, left, on, sentence};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -25,26 +30,26 @@ static CSP: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Writes the page. Problems come first, for an operator on call.
-pub(super) fn of(status: &Status) -> LocalResponse {
-    let title = title(status);
+pub(super) fn of(status: &Status, refresh: Refresh) -> LocalResponse {
+    let heading = heading(status);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
+                @if refresh == Refresh::On { meta http-equiv="refresh" content=(REFRESH_SECONDS); }
+                title { (heading) " – aegis" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
-                    h1 { (title) }
-                    p.quiet { "As of " (at(SystemTime::now())) ", version " (env!("CARGO_PKG_VERSION")) }
-                    p.quiet { "Configuration in force since " (at(status.reload.succeeded)) }
-                }
+                (header(status, &heading, refresh))
                 main {
                     (warnings(status))
-                    (services(status))
+                    (services::section(status))
+                    @if let Some(process) = &status.process {
+                        (process::sections(process, &status.reload))
+                    }
                     section {
                         h2 { "Expiry" }
                         dl { @for expiry in &status.expiries { (row_of_expiry(expiry)) } }
@@ -66,8 +71,38 @@ pub(super) fn of(status: &Status) -> LocalResponse {
     }
 }
 
-/// The title: whether anything is wrong.
-fn title(status: &Status) -> String {
+/// Prometheus's usual interval.
+const REFRESH_SECONDS: u32 = 15;
+
+fn header(status: &Status, heading: &str, refresh: Refresh) -> Markup {
+    let (now, other, action) = match refresh {
+        Refresh::On => (
+            "Refreshes every 15 seconds",
+            Refresh::Off,
+            "Stop refreshing",
+        ),
+        Refresh::Off => ("Does not refresh", Refresh::On, "Refresh every 15 seconds"),
+    };
+    html! {
+        header {
+            h1 { (heading) }
+            p.quiet {
+                span { "aegis " (env!("CARGO_PKG_VERSION")) ", as of " (at(SystemTime::now())) } " "
+                span { "Configuration in force since " (at(status.reload.succeeded)) }
+            }
+            nav {
+                span.quiet { (now) ": " } a href=(View::Status(other).target()) { (action) }
+                @if status.may_scrape_aegis {
+                    a href=(format!("/{}", ServiceName::OWN_METRICS)) { "Metrics of aegis" }
+                }
+                a href=(View::Discovery.target()) { "Targets for Prometheus" }
+            }
+        }
+    }
+}
+
+/// The host, since a browser can have many of these pages open, and whether anything is wrong.
+fn heading(status: &Status) -> String {
     let failing = status.services.iter().filter(|service| service.fails());
     let warnings = status.expiries.iter().filter_map(Expiry::warning).count()
         + usize::from(status.reload_failed)
@@ -83,9 +118,9 @@ fn title(status: &Status) -> String {
         warnings => wrong.push(format!("{warnings} warnings")),
     }
     if wrong.is_empty() {
-        "aegis".to_owned()
+        status.host.to_string()
     } else {
-        format!("aegis: {}", wrong.join(", "))
+        format!("{}: {}", status.host, wrong.join(", "))
     }
 }
 
@@ -103,6 +138,9 @@ fn warnings(status: &Status) -> Markup {
         @if status.reload_failed {
             section.notice {
                 h2 { "A newer configuration is invalid and not in force" }
+                @if let Some(since) = status.reload.failing_since {
+                    p { "Since " (at(since)) " (" (ago(since)) ")" }
+                }
                 @for fault in &status.reload.faults {
                     p { code { (fault) } }
                 }
@@ -121,128 +159,6 @@ fn warnings(status: &Status) -> Markup {
             section.notice {
                 h2 { (capital(&expiry.what)) " " (expires(expiry)) }
                 p { "Renew it. From " (on(expiry.at)) " on, " (expiry.consequence) "." }
-            }
-        }
-    }
-}
-
-fn services(status: &Status) -> Markup {
-    let (title, none) = match &status.recipient {
-        Recipient::Scraper { .. } => (
-            "Services you may scrape",
-            "None. No service has a socket yet, or no allow entry grants you a service that has one.",
-        ),
-        Recipient::Operator => ("Services", "None. No service has a socket yet."),
-    };
-    // Failing services come first, then those not scraped yet; each group by name.
-    let mut services: Vec<&ServiceStatus> = status.services.iter().collect();
-    services.sort_by_key(|service| service.state.urgency());
-    html! {
-        section {
-            h2 id="services" { (title) }
-            @if services.is_empty() {
-                p { (none) }
-            } @else {
-                p { (summary(&services)) }
-                // On a phone these are cards. Some browsers then need roles to see a table.
-                table role="table" aria-labelledby="services" {
-                    thead role="rowgroup" {
-                        tr role="row" {
-                            @for column in ["Service", "State", LAST, TOOK, SIZE] {
-                                th scope="col" role="columnheader" { (column) }
-                            }
-                        }
-                    }
-                    tbody role="rowgroup" {
-                        @for service in services { (row(service, &status.recipient)) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-const LAST: &str = "Last scrape";
-const TOOK: &str = "Took";
-const SIZE: &str = "Size";
-
-/// How many services are in each state. They are sorted by state.
-fn summary(services: &[&ServiceStatus]) -> String {
-    let states = services.chunk_by(|one, other| one.state.word() == other.state.word());
-    let counted: Vec<String> = states
-        .filter_map(|alike| Some(format!("{} {}", alike.len(), alike.first()?.state.word())))
-        .collect();
-    counted.join(", ")
-}
-
-fn row(status: &ServiceStatus, recipient: &Recipient) -> Markup {
-    let class = match status.state {
-        State::Up => "state up",
-        State::Failing(_) => "state failing",
-        State::NotScraped | State::Returned => "state waiting",
-    };
-    html! {
-        tr role="row" {
-            th scope="row" role="rowheader" {
-                @match recipient {
-                    Recipient::Scraper { .. } => a href=(format!("/{}", status.service)) { (status.service) },
-                    // Services cannot be scraped on the admin socket.
-                    Recipient::Operator => (status.service),
-                }
-            }
-            td role="cell" {
-                p class=(class) { (status.state.word()) }
-                (problem(status))
-                p.quiet { code { (status.socket.display()) } }
-            }
-            (last(status.last))
-        }
-    }
-}
-
-/// The cells of the last scrape.
-fn last(last: Option<LastScrape>) -> Markup {
-    let took = last.map(|last| milliseconds(last.duration));
-    let bytes = last.and_then(|last| last.outcome.ok());
-    html! {
-        td role="cell" data-label=(LAST) {
-            @match last {
-                Some(last) => { (ago(last.at)) " " span.quiet { (at(last.at)) } },
-                None => "never",
-            }
-        }
-        (figure(TOOK, took))
-        (figure(SIZE, bytes.map(size)))
-    }
-}
-
-fn figure(label: &str, figure: Option<String>) -> Markup {
-    html! {
-        @match figure {
-            Some(figure) => td.figure role="cell" data-label=(label) { (figure) },
-            None => td.nothing role="cell" { "–" },
-        }
-    }
-}
-
-/// The current or last problem of a service, and its remedy.
-fn problem(status: &ServiceStatus) -> Markup {
-    let now = match status.state {
-        State::Failing(refusal) => Some(refusal),
-        State::Up | State::NotScraped | State::Returned => None,
-    };
-    let before = status.failure.as_ref();
-    html! {
-        @if let Some(refusal) = now {
-            p.failing { (sentence(refusal.sentence())) " (" code { (refusal.reason()) } ")" }
-            p { (refusal.remedy()) }
-            @if let Some(Failure { detail: Some(detail), refusal: last, .. }) = before {
-                @if *last == refusal { p.quiet { code { (detail) } } }
-            }
-        } @else if let Some(Failure { at, refusal, detail }) = before {
-            p.quiet {
-                "Last failed " (ago(*at)) ": " (refusal.sentence()) " (" code { (refusal.reason()) } ")"
-                @if let Some(detail) = detail { ": " code { (detail) } }
             }
         }
     }
@@ -280,97 +196,5 @@ fn recipient(recipient: &Recipient) -> Markup {
     }
 }
 
-/// A time without line breaks.
-fn on(seconds: i64) -> Markup {
-    html! { time { (rfc3339(seconds)) } }
-}
-
-fn at(at: SystemTime) -> Markup {
-    html! { time { (rfc3339_of(at)) } }
-}
-
-fn expires(expiry: &Expiry) -> String {
-    match expiry.left() {
-        ..0 => format!("expired {}", left(expiry.left())),
-        seconds => format!("expires {}", left(seconds)),
-    }
-}
-
-fn left(seconds: i64) -> String {
-    let shown = rounded(Duration::from_secs(seconds.unsigned_abs()));
-    match seconds {
-        ..0 => format!("{shown} ago"),
-        _ => format!("in {shown}"),
-    }
-}
-
-fn ago(at: SystemTime) -> String {
-    // 0 if the clock was set back.
-    let since = SystemTime::now().duration_since(at).unwrap_or_default();
-    format!("{} ago", rounded(since))
-}
-
-/// A duration in readable units, finer for short ones.
-fn rounded(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-fn milliseconds(duration: Duration) -> String {
-    match duration.as_millis() {
-        0 => "< 1 ms".to_owned(),
-        few @ 1..1_000 => format!("{few} ms"),
-        _ => format!("{:.1} s", duration.as_secs_f64()),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / 1024 / 1024),
-    }
-}
-
-/// A sentence with a capital and a full stop.
-fn sentence(text: &str) -> String {
-    capital(text) + "."
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_and_sizes_are_abbreviated() {
-        let rounded = |seconds| rounded(Duration::from_secs(seconds));
-        let shown = [0, 59, 60, 3_599, 3_725, 172_799, 172_800].map(rounded);
-        let expected = [
-            "0 s",
-            "59 s",
-            "1 min",
-            "59 min",
-            "1 h 2 min",
-            "47 h 59 min",
-            "2 days",
-        ];
-        assert_eq!(shown, expected);
-        let milliseconds = |micros| milliseconds(Duration::from_micros(micros));
-        let shown = [400, 17_200, 999_999, 1_260_000].map(milliseconds);
-        assert_eq!(shown, ["< 1 ms", "17 ms", "999 ms", "1.3 s"]);
-        assert_eq!(size(9_999), "9999 B");
-        assert_eq!(size(20 * 1024 * 1024), "20 MiB");
-        assert_eq!(sentence("it is gone"), "It is gone.");
-    }
-}
+mod tests;

@@ -1,24 +1,29 @@
 //! The content of the status page, for HTML and JSON.
 
-use std::path::PathBuf;
+mod json;
 
-use serde_json::Value;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::Audience;
 use crate::gate::Gate;
 use crate::policy::service_name::ServiceName;
 use crate::refusal::Refusal;
-use crate::services::Inventory;
-use crate::state::{LastReload, State as Shared};
-use crate::telemetry::last_scrapes::{Failure, LastScrape, Recent};
-use crate::text::json::object;
-use crate::text::time::{rfc3339, rfc3339_of};
+use crate::services::{Inventory, Retention};
+use crate::state::{ConnectionUse, LastReload, SandboxLayer, State as Shared};
+use crate::telemetry::last_scrapes::Recent;
+use crate::text::host_name::HostName;
 use crate::tls::credentials::Expiry;
 
 /// Everything that one audience may see.
 #[derive(Debug)]
 pub(super) struct Status {
+    pub(super) host: HostName,
     pub(super) recipient: Recipient,
+    /// What only operators see.
+    pub(super) process: Option<ProcessStatus>,
+    /// Whether the recipient may scrape aegis's own metrics.
+    pub(super) may_scrape_aegis: bool,
     pub(super) services: Vec<ServiceStatus>,
     pub(super) expiries: Vec<Expiry>,
     pub(super) reload: LastReload,
@@ -48,8 +53,20 @@ pub(super) struct ServiceStatus {
     pub(super) service: ServiceName,
     pub(super) socket: PathBuf,
     pub(super) state: State,
-    pub(super) last: Option<LastScrape>,
-    pub(super) failure: Option<Failure>,
+    pub(super) recent: Recent,
+    /// If its socket is gone: how long it stays listed.
+    pub(super) retention: Option<Retention>,
+}
+
+/// aegis itself, for operators.
+#[derive(Debug)]
+pub(super) struct ProcessStatus {
+    /// How many connections and requests were refused, by their reason.
+    pub(super) refusals: Vec<(Refusal, u64)>,
+    pub(super) connections: ConnectionUse,
+    pub(super) max_connections: usize,
+    pub(super) max_connections_per_address: usize,
+    pub(super) sandbox: Vec<SandboxLayer>,
 }
 
 /// The state of a service.
@@ -66,6 +83,19 @@ pub(super) enum State {
 }
 
 impl State {
+    /// The state of a service with this problem now, if any.
+    fn of(problem: Option<Refusal>, recent: &Recent) -> Self {
+        match (problem, recent.last) {
+            (Some(refusal), _) => Self::Failing(refusal),
+            (None, None) => Self::NotScraped,
+            (None, Some(last)) => match last.outcome {
+                Ok(_) => Self::Up,
+                Err(Refusal::Missing | Refusal::UnknownService) => Self::Returned,
+                Err(refusal) => Self::Failing(refusal),
+            },
+        }
+    }
+
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -110,13 +140,26 @@ pub(super) fn of(
     };
     let services = audience.services(gate, inventory);
     Status {
+        host: state.host_name.clone(),
         recipient,
+        process: match audience {
+            Audience::Scraper { .. } => None,
+            Audience::Operator => Some(process_status(gate, state)),
+        },
+        may_scrape_aegis: audience.may_scrape_aegis(&gate.policy),
         services: services
             .map(|service| {
                 let problem = inventory.problem(&service);
-                let status = service_status(service, problem, audience, state);
-                let socket = gate.services.socket_of(&status.service);
-                ServiceStatus { socket, ..status }
+                let retention =
+                    (problem == Some(Refusal::Missing)).then(|| gate.services.retention(&service));
+                let recent = recent(&service, audience, state);
+                ServiceStatus {
+                    socket: gate.services.socket_of(&service),
+                    state: State::of(problem, &recent),
+                    recent,
+                    retention,
+                    service,
+                }
             })
             .collect(),
         expiries: gate.expiries().to_vec(),
@@ -126,72 +169,22 @@ pub(super) fn of(
     }
 }
 
-fn service_status(
-    service: ServiceName,
-    problem: Option<Refusal>,
-    audience: &Audience<'_>,
-    state: &Shared,
-) -> ServiceStatus {
-    let Recent { last, mut failure } = state.recorder.last_scrapes.of(&service);
-    if let (Audience::Scraper { .. }, Some(failure)) = (audience, &mut failure) {
+/// The last scrapes of a service. Details are only for operators.
+fn recent(service: &ServiceName, audience: &Audience<'_>, state: &Shared) -> Recent {
+    let mut recent = state.recorder.last_scrapes.of(service);
+    if let (Audience::Scraper { .. }, Some(failure)) = (audience, &mut recent.failure) {
         failure.detail = None;
     }
-    let state = match (problem, last) {
-        (Some(refusal), _) => State::Failing(refusal),
-        (None, None) => State::NotScraped,
-        (None, Some(last)) => match last.outcome {
-            Ok(_) => State::Up,
-            Err(Refusal::Missing | Refusal::UnknownService) => State::Returned,
-            Err(refusal) => State::Failing(refusal),
-        },
-    };
-    ServiceStatus {
-        socket: PathBuf::new(),
-        service,
-        state,
-        last,
-        failure,
-    }
+    recent
 }
 
-impl Status {
-    pub(super) fn json(&self) -> Value {
-        let recipient = match &self.recipient {
-            Recipient::Scraper {
-                identity,
-                address,
-                not_after,
-                entries,
-            } => object(vec![
-                ("identity", identity.clone().into()),
-                ("address", address.clone().into()),
-                ("certificate_not_after", rfc3339(*not_after).into()),
-                ("admitted_by", entries.clone().into()),
-            ]),
-            Recipient::Operator => object(vec![("operator", true.into())]),
-        };
-        let services: Vec<Value> = self.services.iter().map(ServiceStatus::json).collect();
-        let expiries = self.expiries.iter().map(|expiry| {
-            object(vec![
-                ("what", expiry.what.clone().into()),
-                ("not_after", rfc3339(expiry.at).into()),
-                ("warning", expiry.warning().into()),
-            ])
-        });
-        let configuration = object(vec![
-            ("in_force_since", rfc3339_of(self.reload.succeeded).into()),
-            ("last_reload_successful", (!self.reload_failed).into()),
-            ("restricted", self.reload.restricted.clone().into()),
-            ("faults", self.reload.faults.clone().into()),
-        ]);
-        object(vec![
-            ("version", env!("CARGO_PKG_VERSION").into()),
-            ("you", recipient),
-            ("not_ready", self.not_ready.into()),
-            ("services", services.into()),
-            ("expiries", expiries.collect()),
-            ("configuration", configuration),
-        ])
+fn process_status(gate: &Gate, state: &Shared) -> ProcessStatus {
+    ProcessStatus {
+        refusals: state.recorder.metrics.refusals(),
+        connections: state.connections.usage(),
+        max_connections: gate.limits.connections,
+        max_connections_per_address: gate.limits.connections_per_address,
+        sandbox: state.sandbox.get().cloned().unwrap_or_default(),
     }
 }
 
@@ -200,45 +193,8 @@ impl ServiceStatus {
         matches!(self.state, State::Failing(_))
     }
 
-    fn json(&self) -> Value {
-        let last = self.last.map(|last| {
-            object(vec![
-                ("at", rfc3339_of(last.at).into()),
-                ("seconds", last.duration.as_secs_f64().into()),
-                ("bytes", last.outcome.ok().into()),
-                ("successful", last.outcome.is_ok().into()),
-            ])
-        });
-        let failure = self.failure.as_ref().map(|failure| {
-            let at = rfc3339_of(failure.at);
-            let mut shown = refusal(failure.refusal);
-            if let Some(shown) = shown.as_object_mut() {
-                shown.insert("at".to_owned(), at.into());
-                shown.insert("detail".to_owned(), failure.detail.clone().into());
-            }
-            shown
-        });
-        let problem = match self.state {
-            State::Failing(problem) => refusal(problem),
-            State::Up | State::NotScraped | State::Returned => Value::Null,
-        };
-        object(vec![
-            ("name", self.service.as_str().into()),
-            ("path", format!("/{}", self.service).into()),
-            ("socket", self.socket.display().to_string().into()),
-            ("state", self.state.word().into()),
-            ("problem", problem),
-            ("last_scrape", last.into()),
-            ("last_failure", failure.into()),
-        ])
+    /// Since when it fails, as far as scrapes have shown it.
+    pub(super) fn failing_since(&self) -> Option<SystemTime> {
+        self.recent.failing_since.filter(|_| self.fails())
     }
-}
-
-fn refusal(refusal: Refusal) -> Value {
-    object(vec![
-        ("stage", refusal.stage().name().into()),
-        ("reason", refusal.reason().into()),
-        ("what", refusal.sentence().into()),
-        ("remedy", refusal.remedy().into()),
-    ])
 }

@@ -37,6 +37,7 @@ mod forget;
 mod own_metrics;
 mod logged_lines;
 mod status;
+mod status_history;
 mod admin;
 mod operate;
 mod sandbox;

@@ -42,7 +42,10 @@ fn status_lists_failing_services_first_with_reason_and_remedy() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("aegis "), "{text}");
+    let host = rustix::system::uname();
+    let host = host.nodename().to_str().unwrap();
+    let first = format!("aegis {} on {host}, ", env!("CARGO_PKG_VERSION"));
+    assert!(lines[0].starts_with(&first), "{text}");
     let heading = lines.iter().position(|line| line.starts_with("SERVICE "));
     let [failing, good] = lines[heading.unwrap() + 1..] else {
         panic!("{text}");
@@ -51,6 +54,9 @@ fn status_lists_failing_services_first_with_reason_and_remedy() {
     let reason = "connect: nothing accepts connections on the socket (Connection refused";
     assert!(failing.contains(reason), "{text}");
     assert!(failing.contains("Start the service"), "{text}");
+    assert!(failing.contains(" Failing since 2"), "{text}");
+    let past = "; failures in the last hour: 1; last success: none.";
+    assert!(failing.ends_with(past), "{text}");
     assert!(good.starts_with("app      up "), "{text}");
     assert!(good.ends_with(" 5 bytes"), "{text}");
     let json = operate(&world, &["status", "--format", "json"]);
@@ -74,6 +80,8 @@ fn reload_prints_the_faults_and_fails() {
     let text = stderr(&failed);
     assert!(text.starts_with("aegis: not reloaded: "), "{text}");
     assert!(text.contains("services.node.colour"), "{text}");
+    let status = stdout(&operate(&world, &["status"]));
+    assert!(status.contains("\nreloads fail since 2"), "{status}");
     let json = operate(&world, &["reload", "--format", "json"]);
     assert_eq!(json.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -91,6 +99,8 @@ fn forget_takes_only_a_service_whose_socket_is_gone() {
     assert_eq!(kept.status.code(), Some(1));
     assert_eq!(stderr(&kept), "aegis: not forgotten: its socket exists\n");
     drop(node);
+    let status = stdout(&operate(&world, &["status"]));
+    assert!(status.contains(" It is forgotten at 2"), "{status}");
     let forgotten = operate(&world, &["forget", "node"]);
     assert_eq!(
         (forgotten.status.code(), stdout(&forgotten).as_str()),

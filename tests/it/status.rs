@@ -42,7 +42,7 @@ fn the_page_shows_the_identity_and_each_service() {
     for part in [
         "dns:prometheus.example.org",
         "allow[0]",
-        "node.sock",
+        "broken.sock",
         "The service did not answer with status 200.",
         "Check the service&#39;s log",
         "Start the service; it creates its socket when it listens.",
@@ -89,7 +89,7 @@ fn failing_services_come_first_on_the_page() {
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(connection.get("/node").unwrap().status, 200);
     let text = connection.get("/").unwrap().text();
-    assert!(text.contains("<title>aegis: 1 failing</title>"), "{text}");
+    assert!(text.contains(": 1 failing – aegis</title>"), "{text}");
     assert!(
         text.contains("1 failing, 1 not scraped yet, 1 up"),
         "{text}"
@@ -142,12 +142,12 @@ fn the_page_reports_that_no_scrape_can_succeed() {
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(fetch_status(&mut connection)["not_ready"], Value::Null);
     let text = connection.get("/").unwrap().text();
-    assert!(text.contains("<title>aegis</title>"), "{text}");
+    assert!(!text.contains("warning – aegis</title>"), "{text}");
     std::fs::remove_dir(world.path("services")).unwrap();
     let why = "the socket directory is missing";
     assert_eq!(fetch_status(&mut connection)["not_ready"], why);
     let text = connection.get("/").unwrap().text();
-    assert!(text.contains("<title>aegis: 1 warning</title>"), "{text}");
+    assert!(text.contains(": 1 warning – aegis</title>"), "{text}");
     assert!(text.contains("The socket directory is missing."), "{text}");
 }
 
@@ -205,8 +205,8 @@ fn the_page_hides_services_that_are_not_granted() {
     );
     let all = admin_socket::request(&world.path("admin.sock"), "GET", "/", "").text();
     assert!(all.contains("services.secret.x: unknown key"), "{all}");
-    // Services cannot be scraped on the admin socket, so the page has no links.
-    assert!(!all.contains("<a "), "{all}");
+    // Services cannot be scraped on the admin socket, so the page has no links to them.
+    assert!(!all.contains("<a href=\"/secret"), "{all}");
 }
 
 #[test]

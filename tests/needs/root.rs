@@ -115,7 +115,12 @@ fn a_check_looks_as_the_user_that_it_names() {
     let [_, stderr] = check(&config, &["--user", "nobody"], 78);
     let expected = "server.key cannot be read: Permission denied (os error 13); make it readable by aegis's user";
     assert!(stderr.contains(expected), "{stderr}");
-    chown(world.path("server.key"), Some(unprivileged.uid.as_raw()), None).unwrap();
+    chown(
+        world.path("server.key"),
+        Some(unprivileged.uid.as_raw()),
+        None,
+    )
+    .unwrap();
     let [stdout, _] = check(&config, &["--user", "nobody"], 0);
     assert!(!stdout.contains("run as root"), "{stdout}");
     chown(world.path("server.key"), Some(0), None).unwrap();

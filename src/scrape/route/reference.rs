@@ -49,6 +49,8 @@ const TARGETS: &[&str] = &[
     "/node?x=1#y",
     "/a.b",
     "/",
+    "/?refresh=off",
+    "/?refresh=off&x",
     "//node",
     "/node/",
     "/../node",
@@ -109,7 +111,7 @@ proptest! {
         let query = accepted.query.map(|query| format!("?{query}")).unwrap_or_default();
         let path = match accepted.target {
             Target::Service(service) => format!("/{service}"),
-            Target::View(view) => view.path().to_owned(),
+            Target::View(view) => view.target().to_owned(),
         };
         let read = (method.to_owned(), format!("{path}{query}"), false);
         prop_assert_eq!(read_by_hyper(&head), vec![read], "{:?}", head);

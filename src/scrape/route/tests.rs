@@ -1,5 +1,5 @@
 use super::*;
-use crate::http::{BodyPolicy, MAX_FORWARDED_BYTES, Persistence};
+use crate::http::{BodyPolicy, MAX_FORWARDED_BYTES, Persistence, Refresh};
 use proptest::prelude::*;
 
 fn routed(request: &str) -> Result<Request<Target>, Refusal> {
@@ -74,6 +74,29 @@ fn only_one_plain_segment_is_a_target() {
 }
 
 #[test]
+fn a_view_takes_only_the_exact_query_that_stops_refreshing() {
+    let request = get("/?refresh=off", "").unwrap();
+    assert_eq!(request.target, Target::View(View::Status(Refresh::Off)));
+    for target in [
+        "/?refresh",
+        "/?refresh=",
+        "/?refresh=on",
+        "/?refresh=off&",
+        "/?refresh=off#x",
+        "/?refresh=off&refresh=off",
+        "/?refresh=OFF",
+        "/?refresh=%6fff",
+        "/?REFRESH=off",
+        "/?&refresh=off",
+        "//?refresh=off",
+        "/-/sd?refresh=off",
+        "/-/ready?refresh=off",
+    ] {
+        assert_eq!(get(target, "").unwrap_err(), Refusal::Target, "{target}");
+    }
+}
+
+#[test]
 fn a_query_is_split_from_the_target() {
     let request = get("/node?collect[]=cpu", "").unwrap();
     assert_eq!(request.target, Target::Service("node".parse().unwrap()));
@@ -85,8 +108,10 @@ fn a_query_is_split_from_the_target() {
 #[test]
 fn view_paths_are_not_service_names() {
     for view in View::ALL {
-        let request = get(view.path(), "").unwrap();
+        let request = get(view.target(), "").unwrap();
         assert_eq!(request.target, Target::View(*view));
+        // A view never sees a query.
+        assert_eq!(request.query, None);
         assert!(
             view.path()
                 .trim_start_matches('/')
