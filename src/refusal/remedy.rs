@@ -51,7 +51,7 @@ impl Refusal {
             }
             Self::NotGranted => "Add the service to an allow entry of this scraper.",
             Self::Missing => {
-                "Start the service; it creates its socket when it listens. If it is gone for good, run aegis forget NAME."
+                "Start the service; it creates its socket when it listens. If it is gone for good, remove it from the configuration, or run aegis forget NAME."
             }
             Self::NotASocket => "Remove the file, and restart the service.",
             Self::Escapes => {
