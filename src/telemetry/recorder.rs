@@ -178,13 +178,15 @@ impl Recorder {
         let Client { peer, identity } = client;
         let path = view.path();
         let serial = identity.serial();
-        match view {
-            View::Status(_) | View::Discovery => {
-                info!(%peer, port = peer.port(), identity = identity.shown(), %serial, path, bytes, "shown");
-            }
-            View::Healthy | View::Ready => {
-                debug!(%peer, port = peer.port(), identity = identity.shown(), %serial, path, bytes, "shown");
-            }
+        // Prometheus reads the list as often as some scrape, and an open page refreshes itself.
+        let is_logged = match view {
+            View::Status(_) | View::Discovery => self.logged_scrapes == LoggedScrapes::All,
+            View::Healthy | View::Ready => false,
+        };
+        if is_logged {
+            info!(%peer, port = peer.port(), identity = identity.shown(), %serial, path, bytes, "shown");
+        } else {
+            debug!(%peer, port = peer.port(), identity = identity.shown(), %serial, path, bytes, "shown");
         }
     }
 

@@ -8,8 +8,8 @@ use std::process::Stdio;
 use crate::harness::aegis::command;
 use crate::harness::{World, answer};
 
-/// How often a good and a failed scrape are logged with this setting.
-fn logged_scrapes(setting: &str) -> (usize, usize) {
+/// How often a good scrape, a failed one and a list of services are logged with this setting.
+fn logged_scrapes(setting: &str) -> [usize; 3] {
     let mut world = World::new();
     world.settings.rest = format!("[services.gone]\n[log]\nscrapes = {setting:?}\n");
     let _node = world.service("node", answer("up 1\n"));
@@ -20,17 +20,18 @@ fn logged_scrapes(setting: &str) -> (usize, usize) {
     // Its line comes after those of the scrapes.
     assert_eq!(connection.get("/-/sd").unwrap().status, 200);
     aegis.logged(&["shown", "path=\"/-/sd\""]);
-    (
+    [
         aegis.count_logged(&["scraped ", "service=node"]),
         aegis.count_logged(&["scrape failed", "service=gone"]),
-    )
+        aegis.count_logged(&["INFO shown", "path=\"/-/sd\""]),
+    ]
 }
 
 #[test]
 fn log_scrapes_selects_the_lines_of_scrapes() {
-    assert_eq!(logged_scrapes("all"), (1, 1));
-    assert_eq!(logged_scrapes("failed"), (0, 1));
-    assert_eq!(logged_scrapes("none"), (0, 0));
+    assert_eq!(logged_scrapes("all"), [1, 1, 1]);
+    assert_eq!(logged_scrapes("failed"), [0, 1, 0]);
+    assert_eq!(logged_scrapes("none"), [0, 0, 0]);
 }
 
 /// The first lines that aegis writes to a socket, which journald may have given it.
