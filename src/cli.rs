@@ -23,6 +23,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::policy::service_name::{InvalidServiceName, ServiceName};
 use crate::refusal::Refused;
 use crate::server::run::{self, ServeError};
+use crate::telemetry::log::error_priority;
 use crate::text::escaped::{discreet, visible};
 use crate::text::pem;
 use flags::Flags;
@@ -151,8 +152,9 @@ fn describe(refused: &Refused) -> String {
 
 fn print_error(problem: &str) {
     let lines = problem.lines();
+    let priority = error_priority();
     let text: String = lines
-        .map(|line| format!("aegis: {}\n", visible(line)))
+        .map(|line| format!("{priority}aegis: {}\n", visible(line)))
         .collect();
     drop(io::stderr().write_all(text.as_bytes()));
 }

@@ -137,6 +137,11 @@ impl State {
         before
     }
 
+    /// Notes which keys of the configuration in force need a restart.
+    pub(crate) fn set_pending_restart(&self, keys: Vec<&'static str>) {
+        self.last_reload.lock().pending_restart = keys;
+    }
+
     /// Inspects all services, and forgets those that have been gone for `forget_after`.
     pub(crate) async fn inspect(&self, gate: &Gate, depth: Depth) -> Inventory {
         let inventory = gate.services.inspect(depth).await;

@@ -16,7 +16,7 @@ use crate::policy::service_name::ServiceName;
 use crate::refusal::{Refusal, Refused, SeenAs};
 use crate::scrape::{Target, parse_target};
 use crate::services::NotForgotten;
-use crate::state::{LastReload, Reloaded, State};
+use crate::state::{Reloaded, State};
 use crate::web::{self, Audience};
 
 /// What a request on the admin socket is for.
@@ -143,8 +143,15 @@ async fn respond(request: &Request<AdminRequest>, state: &State) -> LocalRespons
 
 async fn reload(state: &State) -> LocalResponse {
     match state.reload().await {
-        Reloaded::Done(LastReload { faults, .. }) if faults.is_empty() => {
-            LocalResponse::line(200, "reloaded")
+        Reloaded::Done(last) if last.faults.is_empty() => {
+            let keys = last.pending_restart.join(", ");
+            LocalResponse::line(
+                200,
+                &match keys.as_str() {
+                    "" => "reloaded".to_owned(),
+                    keys => format!("reloaded\nchanges of {keys} need a restart"),
+                },
+            )
         }
         Reloaded::Done(last) => {
             let mut answer = "not reloaded: the previous configuration stays in force".to_owned();
@@ -169,11 +176,15 @@ async fn forget(service: &ServiceName, state: &State) -> LocalResponse {
             info!(%service, "forgotten");
             LocalResponse::line(200, "forgotten")
         }
-        Err(NotForgotten::Configured) => {
-            LocalResponse::line(409, "not forgotten: it is configured")
-        }
+        Err(NotForgotten::Configured) => LocalResponse::line(
+            409,
+            "not forgotten: it is configured; remove it from the configuration",
+        ),
         Err(NotForgotten::Own) => LocalResponse::line(409, "not forgotten: it is aegis itself"),
-        Err(NotForgotten::There) => LocalResponse::line(409, "not forgotten: its socket exists"),
+        Err(NotForgotten::There) => LocalResponse::line(
+            409,
+            "not forgotten: its socket exists; if the service is gone for good, remove that file first",
+        ),
         Err(NotForgotten::Unknown) => LocalResponse::line(404, Refusal::UnknownService.sentence()),
     }
 }

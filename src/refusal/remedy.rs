@@ -61,10 +61,10 @@ impl Refusal {
                 "Correct owner under [services.NAME], or find the process that answers in place of the service."
             }
             Self::Permission => {
-                "Give a group of aegis write access to the socket (chgrp, chmod g+w), or add the socket's group to aegis's unit (SupplementaryGroups=)."
+                "In the unit of the service, set UMask=0007 and SupplementaryGroups= to a group of aegis, such as aegis-services; or add the socket's group to aegis's unit."
             }
             Self::Connect => {
-                "Start the service; a socket that stays after a crash accepts no connection."
+                "Start the service; a socket that stays after a crash accepts no connection. If it is gone for good, remove the socket."
             }
             Self::Busy => "Reduce the number of simultaneous scrapes, or raise its max_concurrent.",
             Self::Timeout => {

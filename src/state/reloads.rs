@@ -38,6 +38,8 @@ pub struct LastReload {
     pub faults: Vec<String>,
     /// The parts of the newer configuration whose restrictions are in force.
     pub restricted: Vec<&'static str>,
+    /// Keys whose new values only a restart puts in force.
+    pub pending_restart: Vec<&'static str>,
 }
 
 impl LastReload {
@@ -50,6 +52,7 @@ impl LastReload {
             failing_since: None,
             faults: Vec::new(),
             restricted: Vec::new(),
+            pending_restart: Vec::new(),
         }
     }
 

@@ -101,8 +101,14 @@ fn forget_does_not_affect_present_services_or_aegis() {
     let (counted, page) = (counters(), get("/"));
     assert!(page.contains("\"state\":\"up\""), "{page}");
     for (name, why) in [
-        ("node", "not forgotten: its socket exists\n"),
-        ("named", "not forgotten: it is configured\n"),
+        (
+            "node",
+            "not forgotten: its socket exists; if the service is gone for good, remove that file first\n",
+        ),
+        (
+            "named",
+            "not forgotten: it is configured; remove it from the configuration\n",
+        ),
         ("metrics", "not forgotten: it is aegis itself\n"),
     ] {
         let answer = admin_socket::request(&socket, "POST", &format!("/-/forget/{name}"), "");
@@ -329,7 +335,12 @@ fn a_changed_admin_socket_is_reported_as_needing_a_restart() {
     let aegis = world.start();
     world.settings.top = "admin_socket = \"other.sock\"".to_owned();
     world.write_config();
-    aegis.logged(&["need a restart"]);
+    aegis.logged(&["changes of admin_socket need a restart"]);
+    let reload = admin_socket::request(&socket, "POST", "/-/reload", "");
+    assert_eq!(
+        reload.text(),
+        "reloaded\nchanges of admin_socket need a restart\n"
+    );
     assert_eq!(
         admin_socket::request(&socket, "GET", "/-/healthy", "").status,
         200

@@ -43,7 +43,7 @@ fn without_openat2_links_are_still_refused() {
             let seen = (got.status, got.header("Aegis-Reason"));
             assert_eq!(seen, (502, Some("escapes")), "{service}");
         }
-        aegis.logged(&["WARN", "openat2 unavailable"]);
+        aegis.logged(&["INFO", "openat2 is not available here"]);
         assert_eq!(outside.connections(), 0);
     }
 }

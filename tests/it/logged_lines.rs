@@ -78,3 +78,20 @@ fn lines_carry_their_priority_under_journald() {
     let lines = first_lines(false);
     assert!(lines.iter().all(|line| line.starts_with('2')), "{lines:?}");
 }
+
+#[test]
+fn faults_of_a_start_carry_their_priority_under_journald() {
+    let mut world = World::new();
+    world.settings.limits = "conections = 3".to_owned();
+    let (ours, stderr) = UnixStream::pair().unwrap();
+    let stat = rustix::fs::fstat(stderr.as_fd()).unwrap();
+    let mut serve = command();
+    serve.args(["serve", "--config"]).arg(world.write_config());
+    serve.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    serve.stderr(Stdio::from(std::os::fd::OwnedFd::from(stderr)));
+    assert_eq!(serve.status().unwrap().code(), Some(78));
+    drop(serve);
+    let lines: Vec<String> = BufReader::new(ours).lines().map(Result::unwrap).collect();
+    assert!(lines[0].contains("limits.conections: unknown key"), "{lines:?}");
+    assert!(lines.iter().all(|line| line.starts_with("<3>aegis: ")), "{lines:?}");
+}

@@ -97,7 +97,10 @@ fn forget_takes_only_a_service_whose_socket_is_gone() {
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
     let kept = operate(&world, &["forget", "node"]);
     assert_eq!(kept.status.code(), Some(1));
-    assert_eq!(stderr(&kept), "aegis: not forgotten: its socket exists\n");
+    assert_eq!(
+        stderr(&kept),
+        "aegis: not forgotten: its socket exists; if the service is gone for good, remove that file first\n"
+    );
     drop(node);
     let status = stdout(&operate(&world, &["status"]));
     assert!(status.contains(" It is forgotten at 2"), "{status}");

@@ -222,7 +222,7 @@ fn a_reload_keeps_the_inherited_socket() {
     world.write_config();
     aegis.signal(Signal::HUP);
     aegis.logged(&["reloaded"]);
-    aegis.logged(&["WARN", "listen, admin_socket", "need a restart"]);
+    aegis.logged(&["WARN", "changes of listen need a restart"]);
     assert_eq!(scraper.get("/absent").status, 404);
 }
 

@@ -74,7 +74,8 @@ class World:
 # The messages of docs/logs.md for a healthy aegis.
 KNOWN = re.compile(
     r"(ready|draining|stopped|reloaded|not reloaded: .*|restricted: .*"
-    r"|scraped|shown|scrape failed: .*|refused: .*|no longer admitted: .*|admin socket listening)$"
+    r"|scraped|shown|scrape failed: .*|refused: .*|no longer admitted: .*|admin socket listening"
+    r"|aegis runs as root, .*)$"
 )
 
 

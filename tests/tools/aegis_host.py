@@ -158,7 +158,9 @@ class Aegis(Server):
         self.services.mkdir(exist_ok=True)
         super().__init__(None, None, folder)
         self.configure(more, **settings)
-        environment = {**os.environ, **(environment or {}), "NOTIFY_SOCKET": self.notified()}
+        # aegis warns of variables that look like its own, such as those of .ci/run.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AEGIS_")}
+        environment = {**inherited, **(environment or {}), "NOTIFY_SOCKET": self.notified()}
         if watchdog:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         command = [Path(binary).resolve(), "serve", "--config", folder / "aegis.toml"]

@@ -75,6 +75,20 @@ impl RestartOnly {
             log: config.log,
         }
     }
+
+    /// The keys whose values differ.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("listen", self.listen != other.listen),
+            ("admin_socket", self.admin_socket != other.admin_socket),
+            ("sandbox", self.sandbox != other.sandbox),
+            ("log.format", self.log.format != other.log.format),
+            ("log.level", self.log.level != other.log.level),
+            ("log.scrapes", self.log.scrapes != other.log.scrapes),
+        ];
+        let differing = keys.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
+    }
 }
 
 /// Why a reload happens.
@@ -198,6 +212,7 @@ impl Reader {
                 }
                 listen::raise_nofile_limit(&gate);
                 let before = state.replace(gate);
+                state.set_pending_restart(self.configured.differences(&self.running));
                 let former = std::mem::replace(whole, state.gate());
                 self.retire(before, whole);
                 self.retire(former, whole);
@@ -289,9 +304,8 @@ impl Reader {
         let gate = Gate::try_build(config, Some(whole))?;
         // Once for each change, and not if the configuration returns to what is running.
         if configured != self.configured && configured != self.running {
-            warn!(
-                "listen, admin_socket, sandbox, log.format and log.level need a restart; everything else was reloaded"
-            );
+            let keys = configured.differences(&self.running).join(", ");
+            warn!("changes of {keys} need a restart; everything else was reloaded");
         }
         self.configured = configured;
         self.whole_tls = config.tls.clone();

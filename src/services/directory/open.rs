@@ -60,7 +60,8 @@ pub(super) fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedF
     match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
         Err(error @ (Errno::NOSYS | Errno::PERM)) => {
             OPENAT2_WARNING.call_once(|| {
-                tracing::warn!(%error, "openat2 unavailable; using openat with O_NOFOLLOW");
+                // As the units of systemd do, by RestrictSUIDSGID=.
+                tracing::info!(%error, "openat2 is not available here: aegis opens sockets by openat with O_NOFOLLOW, which is as safe");
             });
             open_by_one_name(directory, file)
         }

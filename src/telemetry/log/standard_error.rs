@@ -33,6 +33,17 @@ impl LogLines {
     }
 }
 
+/// What a line of an error must begin with, in a program that writes it without a log.
+pub(crate) fn error_priority() -> &'static str {
+    if LogLines::from_environment().has_priorities {
+        ERROR
+    } else {
+        ""
+    }
+}
+
+const ERROR: &str = "<3>";
+
 impl MakeWriter<'_> for LogLines {
     type Writer = StandardError;
 
@@ -43,7 +54,7 @@ impl MakeWriter<'_> for LogLines {
     fn make_writer_for(&self, line: &Metadata<'_>) -> StandardError {
         let priority = match *line.level() {
             _ if !self.has_priorities => "",
-            Level::ERROR => "<3>",
+            Level::ERROR => ERROR,
             Level::WARN => "<4>",
             Level::INFO => "<6>",
             _ => "<7>",
