@@ -193,6 +193,29 @@ impl ServiceStatus {
         matches!(self.state, State::Failing(_))
     }
 
+    /// The detail of a problem: that of the last failure, if it was the same.
+    pub(super) fn detail(&self, problem: Refusal) -> Option<&str> {
+        let failure = self.recent.failure.as_ref();
+        let same = failure.filter(|failure| failure.refusal == problem);
+        same.and_then(|failure| failure.detail.as_deref())
+    }
+
+    /// What to do about a problem. Commands are in backticks, for the page.
+    pub(super) fn remedy(&self, problem: Refusal) -> String {
+        let gone = match (problem, self.retention) {
+            (Refusal::Missing, Some(Retention::Configured)) => {
+                "remove it from the configuration, which names it".to_owned()
+            }
+            (Refusal::Missing, Some(Retention::For(_) | Retention::UntilForgotten)) => {
+                format!("run `aegis forget {}`", self.service)
+            }
+            _ => return problem.remedy().to_owned(),
+        };
+        format!(
+            "Start the service; it creates its socket when it listens. If it is gone for good, {gone}."
+        )
+    }
+
     /// Since when it fails, as far as scrapes have shown it.
     pub(super) fn failing_since(&self) -> Option<SystemTime> {
         self.recent.failing_since.filter(|_| self.fails())

@@ -77,15 +77,14 @@ impl ServiceStatus {
         });
         let failure = self.recent.failure.as_ref().map(|failure| {
             let at = rfc3339_of(failure.at);
-            let mut shown = refusal(failure.refusal);
+            let mut shown = self.refusal(failure.refusal, failure.detail.as_deref());
             if let Some(shown) = shown.as_object_mut() {
                 shown.insert("at".to_owned(), at.into());
-                shown.insert("detail".to_owned(), failure.detail.clone().into());
             }
             shown
         });
         let problem = match self.state {
-            State::Failing(problem) => refusal(problem),
+            State::Failing(problem) => self.refusal(problem, self.detail(problem)),
             State::Up | State::NotScraped | State::Returned => Value::Null,
         };
         let time = |at: Option<SystemTime>| Value::from(at.map(rfc3339_of));
@@ -102,6 +101,16 @@ impl ServiceStatus {
             ("failing_since", time(self.failing_since())),
             ("failures_last_hour", failures.into()),
             ("forgotten_at", time(self.forgotten_at())),
+        ])
+    }
+
+    fn refusal(&self, refusal: Refusal, detail: Option<&str>) -> Value {
+        object(vec![
+            ("stage", refusal.stage().name().into()),
+            ("reason", refusal.reason().into()),
+            ("what", refusal.sentence().into()),
+            ("remedy", self.remedy(refusal).replace('`', "").into()),
+            ("detail", detail.into()),
         ])
     }
 
@@ -150,13 +159,4 @@ impl ProcessStatus {
         });
         layers.collect()
     }
-}
-
-fn refusal(refusal: Refusal) -> Value {
-    object(vec![
-        ("stage", refusal.stage().name().into()),
-        ("reason", refusal.reason().into()),
-        ("what", refusal.sentence().into()),
-        ("remedy", refusal.remedy().into()),
-    ])
 }
