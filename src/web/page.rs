@@ -158,7 +158,7 @@ fn warnings(status: &Status) -> Markup {
         @for expiry in soon {
             section.notice {
                 h2 { (capital(&expiry.what)) " " (expires(expiry)) }
-                p { "Renew it. From " (on(expiry.at)) " on, " (expiry.consequence) "." }
+                p { "Renew it. From " (on(expiry.at)) " on, " (expiry.consequence) " until there is a newer one." }
             }
         }
     }
