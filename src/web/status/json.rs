@@ -61,6 +61,17 @@ impl Status {
                 process.map(ProcessStatus::connections).into(),
             ),
             ("sandbox", process.map(ProcessStatus::sandbox).into()),
+            ("services_truncated", self.is_truncated.into()),
+            (
+                "socket_dir",
+                process
+                    .map(|process| process.socket_dir.display().to_string())
+                    .into(),
+            ),
+            (
+                "log_lines_lost",
+                process.map(|process| process.lost_lines).into(),
+            ),
         ])
     }
 }
