@@ -140,6 +140,11 @@ impl ServiceRegistry {
         Ok((registry, present))
     }
 
+    /// The path of the socket directory.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        self.socket_dir.path()
+    }
+
     /// The maximum number of directories that it can hold open.
     pub(crate) fn directories(&self) -> usize {
         self.directories.len()

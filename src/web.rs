@@ -102,8 +102,5 @@ fn not_ready(gate: &Gate, state: &State, inventory: &Inventory) -> Option<&'stat
     if gate.all_crls_expired() {
         return Some("no client CA has a current CRL");
     }
-    if !inventory.has_directory {
-        return Some("the socket directory is missing");
-    }
-    None
+    inventory.socket_dir.problem()
 }

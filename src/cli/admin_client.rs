@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::flags::Flags;
 use super::{failure, report_error};
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::server::run::ServeError;
 
 /// What aegis answered.
@@ -28,32 +30,49 @@ pub(super) struct AdminRequest<'a> {
     pub(super) timeout: Duration,
 }
 
+/// The end of `--help` for each command that asks a running aegis.
+pub(super) const HELP: &str = "\
+Asks a running aegis on its admin socket: --admin-socket, else admin_socket of the configuration.
+Exit codes: 0 success, 1 aegis does not answer, or answers that it did not do so or is not
+healthy, 2 usage, 78 the configuration cannot be read.";
+
 /// Sends a request to the admin socket of these flags, or of the configuration. A failure is printed.
 ///
 /// # Errors
 /// The exit code.
 pub(super) fn send(flags: Flags, request: AdminRequest<'_>) -> Result<AdminResponse, ExitCode> {
-    let socket = socket(flags)?;
+    let socket = socket(&flags.into())?;
     match exchange(&socket, request) {
         Ok(Some(response)) => Ok(response),
         Ok(None) => Err(failure(
             "aegis closed the connection without an answer; it is shutting down or overloaded",
         )),
-        Err(error) => {
-            let socket = socket.display();
-            Err(failure(&format!("{socket} does not answer: {error}")))
-        }
+        Err(error) => Err(failure(&unanswered(&socket, &error))),
     }
 }
 
-fn socket(flags: Flags) -> Result<PathBuf, ExitCode> {
-    let socket = match Config::admin_socket(&flags.into()) {
+/// Why the admin socket does not answer, and what to do.
+fn unanswered(socket: &Path, error: &io::Error) -> String {
+    let socket = socket.display();
+    let none = |why| {
+        format!(
+            "no aegis answers on {socket} ({why}): is it running, with this admin_socket? See systemctl status aegis"
+        )
+    };
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => none("No such file or directory"),
+        Some(Errno::CONNREFUSED) => none("Connection refused"),
+        Some(Errno::ACCESS | Errno::PERM) => format!(
+            "{socket} cannot be opened (Permission denied): run this as root or as a user of its group"
+        ),
+        _ => format!("{socket} does not answer: {error}"),
+    }
+}
+
+fn socket(overrides: &Overrides) -> Result<PathBuf, ExitCode> {
+    let socket = match Config::admin_socket(overrides) {
         Ok(Some(socket)) => socket,
-        Ok(None) => {
-            return Err(failure(
-                "no admin socket is configured; set admin_socket, or give --admin-socket",
-            ));
-        }
+        Ok(None) => return Err(failure(&unconfigured(Config::file(overrides)))),
         Err(faults) => return Err(report_error(&ServeError::Configuration(faults))),
     };
     if socket.as_os_str().len() > admin::MAX_PATH_BYTES {
@@ -63,6 +82,19 @@ fn socket(flags: Flags) -> Result<PathBuf, ExitCode> {
         )));
     }
     Ok(socket)
+}
+
+/// What to write into a configuration without an admin socket.
+fn unconfigured(file: &Path) -> String {
+    let found = if file.exists() {
+        "sets none"
+    } else {
+        "does not exist"
+    };
+    let file = file.display();
+    format!(
+        "no admin socket is configured: {file} {found}; write admin_socket = \"/run/aegis/admin/admin.sock\" at its top and restart aegis, or give --admin-socket"
+    )
 }
 
 /// Sends the request and reads the whole answer. The caller may be root, and aegis's user controls

@@ -11,6 +11,7 @@ use super::{failure, print};
 use crate::http::View;
 
 #[derive(Args, Debug)]
+#[command(after_help = admin_client::HELP)]
 pub(super) struct Health {
     /// Check that scrapes can succeed, not only that aegis answers
     #[arg(long)]

@@ -106,6 +106,7 @@ fn heading(status: &Status) -> String {
     let failing = status.services.iter().filter(|service| service.fails());
     let warnings = status.expiries.iter().filter_map(Expiry::warning).count()
         + usize::from(status.reload_failed)
+        + usize::from(status.is_truncated)
         + usize::from(status.not_ready.is_some());
     let mut wrong = Vec::new();
     match failing.count() {
@@ -135,6 +136,12 @@ fn warnings(status: &Status) -> Markup {
                 p { (sentence(problem)) }
             }
         }
+        @if status.is_truncated {
+            section.notice {
+                h2 { "Services are missing from this page and from discovery" }
+                p { "The socket directory holds more files than aegis lists. Remove those that are not services." }
+            }
+        }
         @if status.reload_failed {
             section.notice {
                 h2 { "A newer configuration is invalid and not in force" }
@@ -158,7 +165,7 @@ fn warnings(status: &Status) -> Markup {
         @for expiry in soon {
             section.notice {
                 h2 { (capital(&expiry.what)) " " (expires(expiry)) }
-                p { "Renew it. From " (on(expiry.at)) " on, " (expiry.consequence) "." }
+                p { "Renew it. From " (on(expiry.at)) " on, " (expiry.consequence) " until there is a newer one." }
             }
         }
     }

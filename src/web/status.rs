@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use crate::services::{Inventory, Retention};
 use crate::state::{ConnectionUse, LastReload, SandboxLayer, State as Shared};
 use crate::telemetry::last_scrapes::Recent;
+use crate::telemetry::log;
 use crate::text::host_name::HostName;
 use crate::tls::credentials::Expiry;
 
@@ -31,6 +32,8 @@ pub(super) struct Status {
     pub(super) reload_failed: bool,
     /// Why no scrape can succeed, if so.
     pub(super) not_ready: Option<&'static str>,
+    /// Whether the socket directory holds more than aegis lists.
+    pub(super) is_truncated: bool,
 }
 
 /// The recipient, as the page shows it.
@@ -67,6 +70,9 @@ pub(super) struct ProcessStatus {
     pub(super) max_connections: usize,
     pub(super) max_connections_per_address: usize,
     pub(super) sandbox: Vec<SandboxLayer>,
+    pub(super) socket_dir: PathBuf,
+    /// Log lines that were dropped since aegis started.
+    pub(super) lost_lines: u64,
 }
 
 /// The state of a service.
@@ -166,6 +172,7 @@ pub(super) fn of(
         reload: LastReload { faults, ..last },
         reload_failed,
         not_ready: super::not_ready(gate, state, inventory),
+        is_truncated: gate.services.is_truncated(),
     }
 }
 
@@ -185,12 +192,37 @@ fn process_status(gate: &Gate, state: &Shared) -> ProcessStatus {
         max_connections: gate.limits.connections,
         max_connections_per_address: gate.limits.connections_per_address,
         sandbox: state.sandbox.get().cloned().unwrap_or_default(),
+        socket_dir: gate.services.socket_dir().to_owned(),
+        lost_lines: log::dropped_lines(),
     }
 }
 
 impl ServiceStatus {
     pub(super) fn fails(&self) -> bool {
         matches!(self.state, State::Failing(_))
+    }
+
+    /// The detail of a problem: that of the last failure, if it was the same.
+    pub(super) fn detail(&self, problem: Refusal) -> Option<&str> {
+        let failure = self.recent.failure.as_ref();
+        let same = failure.filter(|failure| failure.refusal == problem);
+        same.and_then(|failure| failure.detail.as_deref())
+    }
+
+    /// What to do about a problem. Commands are in backticks, for the page.
+    pub(super) fn remedy(&self, problem: Refusal) -> String {
+        let gone = match (problem, self.retention) {
+            (Refusal::Missing, Some(Retention::Configured)) => {
+                "remove it from the configuration, which names it".to_owned()
+            }
+            (Refusal::Missing, Some(Retention::For(_) | Retention::UntilForgotten)) => {
+                format!("run `aegis forget {}`", self.service)
+            }
+            _ => return problem.remedy().to_owned(),
+        };
+        format!(
+            "Start the service; it creates its socket when it listens. If it is gone for good, {gone}."
+        )
     }
 
     /// Since when it fails, as far as scrapes have shown it.

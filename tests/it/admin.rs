@@ -1,5 +1,6 @@
 //! The admin socket and its client, `aegis health`.
 
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -168,20 +169,30 @@ fn a_reload_by_the_admin_socket_is_answered_with_its_result() {
     assert_eq!(reload().text(), "reloaded\n");
 }
 
+fn none_answers(socket: &str, why: &str) -> String {
+    format!(
+        "no aegis answers on {socket} ({why}): is it running, with this admin_socket? See systemctl status aegis"
+    )
+}
+
 #[test]
 fn health_reports_the_maximum_length_of_a_socket_path() {
+    let path = |length: usize| format!("/{}", "x".repeat(length - 1));
     for (length, problem) in [
+        (107, none_answers(&path(107), "No such file or directory")),
         (
-            107,
-            "does not answer: No such file or directory (os error 2)",
+            108,
+            format!(
+                "{} is too long for a socket; the maximum is 107 bytes",
+                path(108)
+            ),
         ),
-        (108, "is too long for a socket; the maximum is 107 bytes"),
     ] {
-        let path = format!("/{}", "x".repeat(length - 1));
+        let path = path(length);
         let output = run(&["health", "--admin-socket", &path]);
         assert_eq!(output.status.code(), Some(1), "{length}");
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(stderr, format!("aegis: {path} {problem}\n"));
+        assert_eq!(stderr, format!("aegis: {problem}\n"));
     }
 }
 
@@ -204,13 +215,32 @@ fn health_exits_with_the_health_of_aegis() {
     assert_eq!(health(&world, &[]).status.code(), Some(0));
     aegis.signal(Signal::TERM);
     aegis.wait_for_exit();
-    let down = health(&world, &[]);
-    assert_eq!(down.status.code(), Some(1));
-    let stderr = String::from_utf8(down.stderr).unwrap();
-    assert!(
-        stderr.contains(&format!("{} does not answer: ", socket.display())),
-        "{stderr}"
+    let socket_path = socket.to_str().unwrap();
+    let down = || {
+        let output = health(&world, &[]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let refused = none_answers(socket_path, "Connection refused");
+    assert_eq!(down(), format!("aegis: {refused}\n"));
+    std::fs::remove_file(&socket).unwrap();
+    let gone = none_answers(socket_path, "No such file or directory");
+    assert_eq!(down(), format!("aegis: {gone}\n"));
+}
+
+#[test]
+fn a_user_who_may_not_open_the_admin_socket_is_told_who_may() {
+    let (world, socket) = world();
+    let _aegis = world.start();
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o000)).unwrap();
+    let mut health = world.command_without_privilege("health");
+    let output = health.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "aegis: {} cannot be opened (Permission denied): run this as root or as a user of its group\n",
+        socket.display()
     );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
 }
 
 #[test]
@@ -243,9 +273,13 @@ fn health_needs_an_admin_socket() {
     let output = health(&world, &[]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
+    let file = world.path("aegis.toml");
     assert_eq!(
         stderr,
-        "aegis: no admin socket is configured; set admin_socket, or give --admin-socket\n"
+        format!(
+            "aegis: no admin socket is configured: {} sets none; write admin_socket = \"/run/aegis/admin/admin.sock\" at its top and restart aegis, or give --admin-socket\n",
+            file.display()
+        )
     );
 }
 

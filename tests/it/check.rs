@@ -62,6 +62,10 @@ fn check_warns_of_certificates_that_expire_soon() {
         &lives(20 * day, 8 * day),
         "the server certificate (CN=leaf) expires at ",
     );
+    let told = check(&lives(20 * day, 8 * day), &[]).stdout;
+    let told = String::from_utf8(told).unwrap();
+    let remedy = "Z; renew it before then, because scrapes fail after it\n";
+    assert!(told.contains(remedy), "{told}");
     for (since, until) in [(300 * day, 31 * day), (10 * day, 18 * day)] {
         let output = check(&lives(since, until), &["--strict"]);
         assert_eq!(
@@ -82,6 +86,10 @@ fn check_warns_of_a_crl_that_expires_soon() {
         .crl_revoking(&world.pki.client(), Duration::from_secs(12 * 3600));
     std::fs::write(world.path("crl.pem"), crl).unwrap();
     warns(&world, "the CRL of CN=aegis test CA expires at ");
+    let told = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    let remedy =
+        "Z; renew it before then, because aegis refuses every certificate of that CA after it\n";
+    assert!(told.contains(remedy), "{told}");
 }
 
 #[test]

@@ -258,6 +258,12 @@ fn a_full_or_closed_log_delays_no_scrape() {
             assert_eq!(scraper.get("/node").status, 200);
         }
         assert_eq!(lost_lines(&scraper) > 20, is_lost);
+        let mut status = command();
+        let status = status.arg("status").arg("--config");
+        let status = status.arg(world.path("aegis.toml")).output().unwrap();
+        let text = String::from_utf8(status.stdout).unwrap();
+        let is_told = text.contains("\nlog lines lost since start: ");
+        assert_eq!(is_told, is_lost, "{text}");
     }
 }
 

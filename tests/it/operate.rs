@@ -2,11 +2,14 @@
 
 use std::os::unix::net::UnixListener;
 use std::process::Output;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::harness::aegis::{command, run};
-use crate::harness::{World, answer};
+use crate::harness::{World, answer, wait_until};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn world() -> World {
     let mut world = World::new();
@@ -47,21 +50,115 @@ fn status_lists_failing_services_first_with_reason_and_remedy() {
     let first = format!("aegis {} on {host}, ", env!("CARGO_PKG_VERSION"));
     assert!(lines[0].starts_with(&first), "{text}");
     let heading = lines.iter().position(|line| line.starts_with("SERVICE "));
-    let [failing, good] = lines[heading.unwrap() + 1..] else {
+    let [failing, remedy, past, good] = lines[heading.unwrap() + 1..] else {
         panic!("{text}");
     };
     assert!(failing.starts_with("web      failing "), "{text}");
     let reason = "connect: nothing accepts connections on the socket (Connection refused";
     assert!(failing.contains(reason), "{text}");
-    assert!(failing.contains("Start the service"), "{text}");
-    assert!(failing.contains(" Failing since 2"), "{text}");
-    let past = "; failures in the last hour: 1; last success: none.";
-    assert!(failing.ends_with(past), "{text}");
+    assert!(failing.ends_with(')'), "{text}");
+    assert!(remedy.starts_with("    Start the service; "), "{text}");
+    assert!(past.starts_with("    Failing since 2"), "{text}");
+    let end = "; failures in the last hour: 1; last success: none.";
+    assert!(past.ends_with(end), "{text}");
     assert!(good.starts_with("app      up "), "{text}");
     assert!(good.ends_with(" 5 bytes"), "{text}");
     let json = operate(&world, &["status", "--format", "json"]);
     let status: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(status["services"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn status_says_what_aegis_refused_and_that_its_lists_are_incomplete() {
+    let world = world();
+    let aegis = world.start();
+    let status = || stdout(&operate(&world, &["status"]));
+    let text = status();
+    let services = world.path("services");
+    let none = format!("\nno service has a socket in {} yet\n", services.display());
+    assert!(text.ends_with(&none), "{text}");
+    assert!(!text.contains("SERVICE"), "{text}");
+    assert!(!text.contains("refused since start"), "{text}");
+    assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+    let nameless = world.scraper(&aegis, None);
+    wait_until(|| nameless.try_get("/").is_err());
+    aegis.logged(&["reason=no_certificate"]);
+    let text = status();
+    assert!(text.contains("\nrefused since start: "), "{text}");
+    for part in [
+        " handshake no_certificate",
+        ", 1 authorize unknown_service\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    for number in 0..=1000 {
+        std::fs::write(world.socket(&format!("service-{number:04}")), "").unwrap();
+    }
+    let text = status();
+    let truncated = format!(
+        "\nservices are missing here and from discovery: {} holds more files than aegis lists",
+        services.display()
+    );
+    assert!(text.contains(&truncated), "{text}");
+    let page = world.prometheus(&aegis).get("/").text();
+    let notice = "<h2>Services are missing from this page and from discovery</h2>";
+    assert!(page.contains(notice), "{page}");
+}
+
+#[test]
+fn status_warns_once_of_a_certificate_that_expires_soon() {
+    let world = world();
+    let certificate = world.pki.client_with(|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let now = SystemTime::now();
+        params.not_before = (now - 20 * DAY).into();
+        params.not_after = (now + 2 * DAY).into();
+    });
+    certificate.write(world.folder.path(), "server");
+    let _aegis = world.start();
+    let text = stdout(&operate(&world, &["status"]));
+    assert!(
+        text.contains("\nthe server certificate (CN=leaf) expires at 2"),
+        "{text}"
+    );
+    assert_eq!(text.matches("CN=leaf").count(), 1, "{text}");
+}
+
+#[test]
+fn status_shows_the_remedy_and_detail_of_the_present_problem() {
+    let mut world = world();
+    world.settings.rest = "[services.planned]\n".to_owned();
+    let broken = world.service("node", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    let aegis = world.start();
+    assert_eq!(world.prometheus(&aegis).get("/node").status, 502);
+    let status = || stdout(&operate(&world, &["status"]));
+    let text = status();
+    assert!(text.contains(" (status 500)\n"), "{text}");
+    drop(broken);
+    let text = status();
+    assert!(
+        text.contains("missing: the service's socket does not exist\n"),
+        "{text}"
+    );
+    for end in [
+        "run aegis forget node.",
+        "remove it from the configuration, which names it.",
+    ] {
+        assert!(
+            text.contains(&format!(" If it is gone for good, {end}\n")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn commands_for_a_running_aegis_explain_their_exit_codes() {
+    for command in ["status", "reload", "forget", "health"] {
+        let help = stdout(&run(&[command, "--help"]));
+        for part in ["Asks a running aegis on its admin socket", "Exit codes: 0 "] {
+            assert!(help.contains(part), "{part}\n{help}");
+        }
+    }
 }
 
 #[test]
@@ -125,12 +222,11 @@ fn without_an_admin_socket_the_command_says_what_to_set() {
         let output = operate(&world, arguments);
         assert_eq!(output.status.code(), Some(1));
         let text = stderr(&output);
-        assert_eq!(
-            text,
-            "aegis: no admin socket is configured; set admin_socket, or give --admin-socket\n"
-        );
+        let found = format!("{} sets none; ", world.path("aegis.toml").display());
+        let problem = format!("aegis: no admin socket is configured: {found}");
+        assert!(text.starts_with(&problem), "{text}");
     }
     let away = run(&["status", "--admin-socket", "/nonexistent/admin.sock"]);
     assert_eq!(away.status.code(), Some(1));
-    assert!(stderr(&away).contains("/nonexistent/admin.sock does not answer: "));
+    assert!(stderr(&away).contains("no aegis answers on /nonexistent/admin.sock ("));
 }

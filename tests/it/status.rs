@@ -1,8 +1,9 @@
 //! The status page and its JSON: a scraper sees what it may scrape, and nothing else.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::Value;
 
@@ -149,6 +150,28 @@ fn the_page_reports_that_no_scrape_can_succeed() {
     let text = connection.get("/").unwrap().text();
     assert!(text.contains(": 1 warning – aegis</title>"), "{text}");
     assert!(text.contains("The socket directory is missing."), "{text}");
+}
+
+#[test]
+fn a_socket_directory_that_aegis_may_not_read_is_not_called_missing() {
+    let mut world = World::new();
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    let _node = world.service("node", answer("up 1\n"));
+    let _aegis = world.start_without_privilege();
+    let admin = world.path("admin.sock");
+    let ready = || admin_socket::request(&admin, "GET", "/-/ready", "");
+    assert_eq!(ready().status, 200);
+    let mode = |bits| {
+        let services = world.path("services");
+        std::fs::set_permissions(services, Permissions::from_mode(bits)).unwrap();
+    };
+    mode(0o000);
+    let unready = ready();
+    mode(0o755);
+    assert_eq!(unready.status, 503);
+    let why = "not ready: the socket directory cannot be read: Permission denied; let aegis's user read and enter it\n";
+    assert_eq!(unready.text(), why);
+    assert_eq!(ready().status, 200);
 }
 
 #[test]

@@ -271,12 +271,52 @@ fn a_failed_reload_shows_since_when() {
 }
 
 #[test]
+fn a_detail_is_shown_only_with_the_problem_that_it_belongs_to() {
+    let world = world();
+    let broken = world.service("node", BROKEN);
+    let aegis = world.start();
+    let scraper = world.prometheus(&aegis);
+    assert_eq!(scraper.get("/node").status, 502);
+    let detail = |status: &Value| status["services"][0]["problem"]["detail"].clone();
+    let (page, status) = as_operator(&world);
+    assert_eq!(detail(&status), "status 500");
+    assert!(page.contains("<code>status 500</code>"), "{page}");
+    drop(broken);
+    let (page, status) = as_operator(&world);
+    assert_eq!(status["services"][0]["problem"]["reason"], "missing");
+    assert_eq!(detail(&status), Value::Null);
+    assert_eq!(
+        status["services"][0]["last_failure"]["detail"],
+        "status 500"
+    );
+    assert!(!page.contains("status 500"), "{page}");
+}
+
+#[test]
+fn the_remedy_of_a_missing_socket_names_what_forgets_it() {
+    let mut world = world();
+    world.settings.rest = "[services.planned]\n".to_owned();
+    let node = world.service("node", answer("up 1\n"));
+    let _aegis = world.start();
+    drop(node);
+    let services = as_operator(&world).1["services"].clone();
+    let start = "Start the service; it creates its socket when it listens. If it is gone for good";
+    for (index, rest) in [
+        (0, "run aegis forget node"),
+        (1, "remove it from the configuration, which names it"),
+    ] {
+        let remedy = &services[index]["problem"]["remedy"];
+        assert_eq!(*remedy, format!("{start}, {rest}."));
+    }
+}
+
+#[test]
 fn the_page_says_how_long_a_vanished_service_stays_listed() {
     let mut world = World::new();
     world.settings.rest = "[services.planned]\n".to_owned();
     for (forget_after, part) in [
-        ("\"2h\"", "; without that it is forgotten in 1 h 59 min ("),
-        ("\"never\"", "; it stays listed until then ("),
+        ("\"2h\"", ". Without that it is forgotten in 1 h 59 min ("),
+        ("\"never\"", ". It stays listed until then ("),
     ] {
         world.settings.top = format!("forget_after = {forget_after}");
         let service = world.service("node", answer("up 1\n"));

@@ -34,9 +34,49 @@ pub(crate) struct Inventory {
     pub(crate) there: BTreeSet<ServiceName>,
     /// The services that this inspection has forgotten, because they were gone for `forget_after`.
     pub(crate) forgotten: Vec<ServiceName>,
-    /// Whether the socket directory exists.
-    pub(crate) has_directory: bool,
+    pub(crate) socket_dir: SocketDir,
     unusable: HashMap<ServiceName, Refusal>,
+}
+
+/// The result of reading the socket directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketDir {
+    Listed,
+    Missing,
+    /// aegis's user may not read or enter it.
+    Denied,
+    /// Any other error, such as a symbolic link in place of the directory.
+    Unreadable,
+    /// No result within the deadline.
+    Silent,
+}
+
+impl SocketDir {
+    fn of(listing: &io::Result<Listing>) -> Self {
+        match listing.as_ref().map_err(io::Error::kind) {
+            Ok(_) => Self::Listed,
+            Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Self::Missing,
+            Err(io::ErrorKind::PermissionDenied) => Self::Denied,
+            Err(_) => Self::Unreadable,
+        }
+    }
+
+    /// Why no service can be scraped in it, if so.
+    pub(crate) fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Listed => None,
+            Self::Missing => Some("the socket directory is missing"),
+            Self::Denied => Some(
+                "the socket directory cannot be read: Permission denied; let aegis's user read and enter it",
+            ),
+            Self::Unreadable => {
+                Some("the socket directory cannot be read; reload aegis to see why")
+            }
+            Self::Silent => {
+                Some("the socket directory does not answer; check whether its mount hangs")
+            }
+        }
+    }
 }
 
 impl Inventory {
@@ -67,7 +107,7 @@ struct Inspection {
 const DIRECTORY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The same for the socket directory. It is longer because a slow host must not look as if its
-/// directory were missing.
+/// directory hung.
 const SOCKET_DIR_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result for one directory; `None` after its deadline.
@@ -89,17 +129,18 @@ impl ServiceRegistry {
         });
         let mut there = BTreeSet::new();
         let mut forgotten = Vec::new();
-        let mut has_directory = false;
+        let mut socket_dir = SocketDir::Silent;
         let mut answered = HashMap::new();
         for inspected in join_all(answers.collect()).await {
             let Inspected { listing, sockets } = inspected;
-            if let Some(Ok(listing)) = listing {
-                has_directory = true;
+            answered.extend(sockets);
+            let Some(listing) = listing else { continue };
+            socket_dir = SocketDir::of(&listing);
+            if let Ok(listing) = listing {
                 self.note(&listing);
                 forgotten = self.expire();
                 there.extend(listing.services);
             }
-            answered.extend(sockets);
         }
         let mut known: BTreeSet<ServiceName> = self.configured.keys().cloned().collect();
         known.extend(self.seen().names());
@@ -130,7 +171,7 @@ impl ServiceRegistry {
             known,
             there,
             forgotten,
-            has_directory,
+            socket_dir,
             unusable,
         }
     }

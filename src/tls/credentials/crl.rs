@@ -186,7 +186,7 @@ impl Crl {
             from: self.this_update,
             at: self.next_update,
             warn_before: CRL_WARN_BEFORE,
-            consequence: "aegis refuses every certificate of that CA until there is a newer CRL",
+            consequence: "aegis refuses every certificate of that CA",
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Expiry {
     pub at: i64,
     /// How long before that aegis warns.
     pub warn_before: Duration,
-    /// What happens then.
+    /// What happens then, until there is a newer one.
     pub consequence: &'static str,
 }
 
@@ -60,7 +60,7 @@ impl Expiry {
             from,
             at,
             warn_before: WARN_BEFORE.min(Duration::from_secs(third.unwrap_or_default())),
-            consequence: "scrapes fail until a new one is given",
+            consequence: "scrapes fail",
         }
     }
 
@@ -79,9 +79,11 @@ impl Expiry {
             what, consequence, ..
         } = self;
         match u64::try_from(left) {
-            Err(_) => Some(format!("{what} expired at {date}: {consequence}")),
+            Err(_) => Some(format!(
+                "{what} expired at {date}: {consequence} until there is a newer one"
+            )),
             Ok(left) if Duration::from_secs(left) < self.warn_before => Some(format!(
-                "{what} expires at {date}; renew it: then {consequence}"
+                "{what} expires at {date}; renew it before then, because {consequence} after it"
             )),
             Ok(_) => None,
         }

@@ -119,15 +119,11 @@ fn figure(label: &str, figure: Option<Markup>) -> Markup {
 
 /// The details of a failing service, what to do about it, and its past.
 fn problem(status: &ServiceStatus, refusal: Refusal) -> Markup {
-    let failure = status.recent.failure.as_ref();
-    let detail = failure
-        .filter(|failure| failure.refusal == refusal)
-        .and_then(|failure| failure.detail.as_deref());
     html! {
-        @if let Some(detail) = detail { p { code { (detail) } } }
-        @match status.retention {
-            Some(retention) => p { (return_of(status, retention)) },
-            None => p { (refusal.remedy()) },
+        @if let Some(detail) = status.detail(refusal) { p { code { (detail) } } }
+        p {
+            (with_code(&status.remedy(refusal)))
+            @if let Some(retention) = status.retention { (without_that(retention)) }
         }
         p.quiet {
             @if let Some(since) = status.failing_since() { "Since " (at(since)) ". " }
@@ -145,20 +141,26 @@ fn problem(status: &ServiceStatus, refusal: Refusal) -> Markup {
     }
 }
 
-/// What to do about a socket that is gone, and how long its service stays listed.
-fn return_of(status: &ServiceStatus, retention: Retention) -> Markup {
-    let forget = html! { code { "aegis forget " (status.service) } };
+/// How long a service whose socket is gone stays listed.
+fn without_that(retention: Retention) -> Markup {
     html! {
-        "Start the service; it creates its socket when it listens. If it is gone for good, "
         @match retention {
-            Retention::Configured => "remove it from the configuration, which names it.",
+            Retention::Configured => {},
             Retention::For(left) => {
-                "run " (forget) "; without that it is forgotten in " (rounded(left))
-                " (" code { "forget_after" } ")."
+                " Without that it is forgotten in " (rounded(left)) " (" code { "forget_after" } ")."
             },
             Retention::UntilForgotten => {
-                "run " (forget) "; it stays listed until then (" code { "forget_after" } ")."
+                " It stays listed until then (" code { "forget_after" } ")."
             },
+        }
+    }
+}
+
+/// A text whose commands are in backticks.
+fn with_code(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 0 { (part) } @else { code { (part) } }
         }
     }
 }

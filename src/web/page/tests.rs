@@ -45,6 +45,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         reload: LastReload::now(),
         reload_failed: false,
         not_ready: None,
+        is_truncated: false,
     }
 }
 

@@ -61,6 +61,17 @@ impl Status {
                 process.map(ProcessStatus::connections).into(),
             ),
             ("sandbox", process.map(ProcessStatus::sandbox).into()),
+            ("services_truncated", self.is_truncated.into()),
+            (
+                "socket_dir",
+                process
+                    .map(|process| process.socket_dir.display().to_string())
+                    .into(),
+            ),
+            (
+                "log_lines_lost",
+                process.map(|process| process.lost_lines).into(),
+            ),
         ])
     }
 }
@@ -77,15 +88,14 @@ impl ServiceStatus {
         });
         let failure = self.recent.failure.as_ref().map(|failure| {
             let at = rfc3339_of(failure.at);
-            let mut shown = refusal(failure.refusal);
+            let mut shown = self.refusal(failure.refusal, failure.detail.as_deref());
             if let Some(shown) = shown.as_object_mut() {
                 shown.insert("at".to_owned(), at.into());
-                shown.insert("detail".to_owned(), failure.detail.clone().into());
             }
             shown
         });
         let problem = match self.state {
-            State::Failing(problem) => refusal(problem),
+            State::Failing(problem) => self.refusal(problem, self.detail(problem)),
             State::Up | State::NotScraped | State::Returned => Value::Null,
         };
         let time = |at: Option<SystemTime>| Value::from(at.map(rfc3339_of));
@@ -102,6 +112,16 @@ impl ServiceStatus {
             ("failing_since", time(self.failing_since())),
             ("failures_last_hour", failures.into()),
             ("forgotten_at", time(self.forgotten_at())),
+        ])
+    }
+
+    fn refusal(&self, refusal: Refusal, detail: Option<&str>) -> Value {
+        object(vec![
+            ("stage", refusal.stage().name().into()),
+            ("reason", refusal.reason().into()),
+            ("what", refusal.sentence().into()),
+            ("remedy", self.remedy(refusal).replace('`', "").into()),
+            ("detail", detail.into()),
         ])
     }
 
@@ -150,13 +170,4 @@ impl ProcessStatus {
         });
         layers.collect()
     }
-}
-
-fn refusal(refusal: Refusal) -> Value {
-    object(vec![
-        ("stage", refusal.stage().name().into()),
-        ("reason", refusal.reason().into()),
-        ("what", refusal.sentence().into()),
-        ("remedy", refusal.remedy().into()),
-    ])
 }
