@@ -185,7 +185,10 @@ impl Report {
         };
         text.push_str(&format!("sandbox: {layers}\n"));
         if privileges::is_root() {
-            text.push_str(&format!("note: {}\n", privileges::ROOT_LOOKS));
+            text.push_str(&format!(
+                "note: {}\n",
+                privileges::root_looks("aegis check")
+            ));
         }
         text
     }

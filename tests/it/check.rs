@@ -188,6 +188,34 @@ fn check_warns_of_files_that_look_like_services() {
 }
 
 #[test]
+fn check_warns_of_a_socket_that_the_user_may_not_write_to() {
+    let mut world = World::new();
+    let away = world.path("away.socket");
+    world.settings.rest = format!("[services.away]\nsocket = {away:?}\n");
+    let _away = Service::answering(&away, Vec::new());
+    let _services = ["node", "closed"].map(|name| world.service(name, answer("up 1\n")));
+    for socket in [&away, &world.socket("closed")] {
+        std::fs::set_permissions(socket, Permissions::from_mode(0o500)).unwrap();
+    }
+    let output = world.command_without_privilege("check").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let closed = world.socket("closed").display().to_string();
+    let expected = [
+        format!("warning: closed: {closed}, unusable, stage=upstream reason=permission: "),
+        format!(
+            "warning: services.away: {}, unusable, reason=permission: ",
+            away.display()
+        ),
+        "with mode 0500; give a group of aegis write access to it)".to_owned(),
+    ];
+    for expected in expected {
+        assert!(stdout.contains(&expected), "no {expected:?} in\n{stdout}");
+    }
+    assert_eq!(stdout.matches("warning: ").count(), 2, "{stdout}");
+}
+
+#[test]
 fn check_warns_of_limits_that_have_no_effect() {
     let mut world = World::new();
     world.settings.limits =
