@@ -109,6 +109,7 @@ impl Report {
             .admin
             .as_ref()
             .and_then(admin::awaits_runtime_directory);
+        let not_creatable = config.admin.as_ref().and_then(admin::not_creatable);
         // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
         let parts = handed_over.unwrap_or_else(|| Parts::read(&config.tls));
@@ -122,6 +123,7 @@ impl Report {
                     .warnings()
                     .chain(ports)
                     .chain(awaited)
+                    .chain(not_creatable)
                     .chain(gate.services.unavailable())
                     .collect(),
                 listen,

@@ -277,6 +277,29 @@ fn an_impossible_admin_socket_is_a_configuration_error() {
 }
 
 #[test]
+fn check_warns_of_a_directory_in_which_the_user_may_not_create_the_admin_socket() {
+    let mut world = World::new();
+    let folder = world.path("closed");
+    std::fs::create_dir(&folder).unwrap();
+    world.settings.top = "admin_socket = \"closed/a.sock\"".to_owned();
+    for (mode, is_warned_of) in [(0o500, true), (0o600, true), (0o300, false)] {
+        std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        let output = world.command_without_privilege("check").output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let expected = format!(
+            "warning: admin_socket: aegis's user may not create files in {}; use the RuntimeDirectory=",
+            folder.display()
+        );
+        assert_eq!(
+            stdout.contains(&expected),
+            is_warned_of,
+            "{mode:o} {stdout}"
+        );
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+    }
+}
+
+#[test]
 fn a_duplicate_listen_address_is_a_configuration_error() {
     let mut world = World::new();
     let twice = |entry: &str| format!("[{entry:?}, \"127.0.0.1:0\", {entry:?}, \"127.0.0.1:0\"]");
