@@ -342,7 +342,7 @@ fn dangerous_settings_are_warnings() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     for warning in [
         "0.0.0.0/0 admits every address",
-        "server.key: every user of this host can read",
+        "server.key: every user of this host can read the private key; chmod o-rwx it, and create a new key: others may have copied it",
         "metrics.sock: the name is reserved",
         "services: every user of this host can create a socket here",
         "services.x.socket: another user can replace",
