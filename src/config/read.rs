@@ -19,6 +19,7 @@ use super::{
 };
 use crate::policy::networks::{Network, Networks};
 use crate::policy::{Entry, Policy};
+use crate::text::origin::Origin;
 
 /// Reads the whole configuration: the overrides over the file.
 pub(super) fn config(
@@ -291,9 +292,12 @@ where
     T: FromStr<Err: Display>,
 {
     let Some(given) = table.texts(key)? else {
-        let problem = format!(
-            "is not set, so the entry matches no client; list at least one under {key}, or give {flag}"
-        );
+        let mut problem =
+            format!("is not set, so the entry matches no client; list at least one under {key}");
+        // A flag adds nothing to an entry of the file.
+        if matches!(table.section.origin(), Origin::Flag(_)) {
+            problem = format!("is not set, so the entry matches no client; give {flag}");
+        }
         return Err(table.error_here(key, problem));
     };
     if given.value.is_empty() {

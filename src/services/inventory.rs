@@ -154,9 +154,13 @@ impl ServiceRegistry {
             let socket = self.socket_of(service);
             let socket = socket.display();
             match (refused.refusal, &configured.settings.socket) {
-                (Refusal::Missing | Refusal::UnknownService, _) => Some(format!(
-                    "services.{service}: {socket} does not exist; start the service, or remove its table"
-                )),
+                (Refusal::Missing | Refusal::UnknownService, external) => {
+                    let remedy = match service.without_suffix() {
+                        Some(name) if external.is_none() => format!("names are without .sock, so write [services.{name}] if its file is {name}.sock"),
+                        Some(_) | None => "start the service, or remove its table".to_owned(),
+                    };
+                    Some(format!("services.{service}: {socket} does not exist; {remedy}"))
+                }
                 // The others are reported with the socket directory.
                 (_, None) => None,
                 (refusal, Some(_)) => {

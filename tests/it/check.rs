@@ -174,6 +174,10 @@ fn check_warns_of_files_that_look_like_services() {
     let gone = format!("warning: services.gone: {gone} does not exist; start the service");
     assert!(stdout.contains(&gone), "{stdout}");
     assert_eq!(stdout.matches("warning: ").count(), 7, "{stdout}");
+    world.settings.rest += "[services.\"app.sock\"]\n";
+    let stdout = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    let expected = "app.sock.sock does not exist; names are without .sock, so write [services.app] if its file is app.sock\n";
+    assert!(stdout.contains(expected), "{stdout}");
     // Sockets in other directories and missing ones are not counted.
     assert!(stdout.contains("and 7 sockets in "), "{stdout}");
     for number in 0..20 {

@@ -184,7 +184,7 @@ fn host_and_params_of_a_service_are_checked() {
             "services.a.host: \"http://a\" is not a host; write a name or an address",
             "services.b.params: \"full\" is already in the query of path; remove it",
             "services.c.path: \"/status?\" is not a path; write it as /metrics or /status?format=prometheus",
-            "services.c.close_delimited: must be true or false, but is a string",
+            "services.c.close_delimited: is a string, but must be true or false",
         ],
     );
 }
