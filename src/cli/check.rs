@@ -59,6 +59,8 @@ fn read_parts(overrides: &Overrides) -> Option<Parts> {
 struct Report {
     faults: Vec<ConfigError>,
     warnings: Vec<String>,
+    /// What is neither wrong nor risky, but may surprise; one sentence each.
+    notes: Vec<String>,
     listen: Vec<String>,
     socket_dir: String,
     allow_entries: usize,
@@ -113,6 +115,7 @@ impl Report {
         // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
         let parts = handed_over.unwrap_or_else(|| Parts::read(&config.tls));
+        let notes = std::mem::take(&mut config.notes);
         match run::first_gate_with(&config, parts) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
@@ -126,6 +129,7 @@ impl Report {
                     .chain(not_creatable)
                     .chain(gate.services.unavailable())
                     .collect(),
+                notes,
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),
@@ -186,13 +190,14 @@ impl Report {
             layers => layers.join(" "),
         };
         text.push_str(&format!("sandbox: {layers}\n"));
-        if privileges::is_root() {
-            text.push_str(&format!(
-                "note: {}\n",
-                privileges::root_looks("aegis check")
-            ));
-        }
+        let notes = self.notes().into_iter();
+        text.extend(notes.map(|note| format!("note: {}\n", visible(&note))));
         text
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let as_root = privileges::is_root().then(|| privileges::root_looks("aegis check"));
+        self.notes.iter().cloned().chain(as_root).collect()
     }
 
     fn json(&self, is_good: bool) -> String {
@@ -207,7 +212,7 @@ impl Report {
             ("ok", is_good.into()),
             ("errors", faults.collect()),
             ("warnings", self.warnings.clone().into()),
-            ("as_root", privileges::is_root().into()),
+            ("notes", self.notes().into()),
             ("listen", self.listen.clone().into()),
             ("socket_dir", self.socket_dir.clone().into()),
             ("allow_entries", self.allow_entries.into()),

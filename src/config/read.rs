@@ -29,7 +29,7 @@ pub(super) fn config(
 ) -> Result<Config, Box<InvalidConfig>> {
     let mut faults = Vec::new();
     let mut root = Reader::new(section, &mut faults, &mut warnings);
-    overrides.apply(&mut root);
+    let notes = overrides.apply(&mut root);
     let listen = listen(&mut root);
     let socket_dir = socket_dir(&mut root).ok();
     let admin = admin(&mut root);
@@ -61,6 +61,7 @@ pub(super) fn config(
             sandbox,
             log,
             warnings,
+            notes,
         }),
         (socket_dir, tls, policy) => Err(Box::new(InvalidConfig {
             faults: bounded(faults),
