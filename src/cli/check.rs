@@ -1,5 +1,7 @@
 //! `aegis check`: reports every error and warning without serving.
 
+mod certificate;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ use crate::text::escaped::visible;
 use crate::text::json::object;
 use crate::text::origin::Origin;
 use crate::tls::credentials::Parts;
+use certificate::Certificate;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -65,6 +68,7 @@ struct Report {
     socket_dir: String,
     allow_entries: usize,
     services: usize,
+    certificate: Option<Certificate>,
     /// The active layers of the sandbox.
     sandbox: Vec<&'static str>,
 }
@@ -115,6 +119,7 @@ impl Report {
         // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
         let parts = handed_over.unwrap_or_else(|| Parts::read(&config.tls));
+        let certificate = parts.leaf().and_then(|leaf| Certificate::of(leaf));
         let notes = std::mem::take(&mut config.notes);
         match run::first_gate_with(&config, parts) {
             Err(faults) => Self::failed(faults),
@@ -130,6 +135,7 @@ impl Report {
                     .chain(gate.services.unavailable())
                     .collect(),
                 notes,
+                certificate,
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),
@@ -190,6 +196,7 @@ impl Report {
             layers => layers.join(" "),
         };
         text.push_str(&format!("sandbox: {layers}\n"));
+        text.extend(self.certificate.as_ref().map(Certificate::text));
         let notes = self.notes().into_iter();
         text.extend(notes.map(|note| format!("note: {}\n", visible(&note))));
         text
@@ -217,6 +224,10 @@ impl Report {
             ("socket_dir", self.socket_dir.clone().into()),
             ("allow_entries", self.allow_entries.into()),
             ("services", self.services.into()),
+            (
+                "certificate",
+                self.certificate.as_ref().map(Certificate::json).into(),
+            ),
             ("sandbox", self.sandbox.clone().into()),
         ]);
         format!("{report}\n")
