@@ -143,11 +143,9 @@ fn usage_error(problem: &dyn fmt::Display) -> ExitCode {
 
 /// Formats a refusal for commands.
 fn describe(refused: &Refused) -> String {
-    let Refused { refusal, detail } = refused;
+    let refusal = refused.refusal;
     let (stage, reason) = (refusal.stage().name(), refusal.reason());
-    let detail = detail.as_ref().map(|detail| format!(" ({detail})"));
-    let detail = detail.unwrap_or_default();
-    format!("stage={stage} reason={reason}: {refusal}{detail}")
+    format!("stage={stage} reason={reason}: {refused}")
 }
 
 fn print_error(problem: &str) {

@@ -63,6 +63,8 @@ pub struct Config {
     pub log: Log,
     /// Settings that are allowed but risky; one sentence each.
     pub warnings: Vec<String>,
+    /// Keys of the file that flags or variables replace; one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Config {
@@ -104,7 +106,7 @@ impl Config {
         let (section, mut elsewhere) = parse(overrides).map_err(|fault| vec![fault])?;
         let (mut faults, mut warnings) = (Vec::new(), Vec::new());
         let mut root = Reader::new(section, &mut elsewhere, &mut warnings);
-        overrides.apply(&mut root);
+        drop(overrides.apply(&mut root));
         root.faults = &mut faults;
         let admin = read::admin(&mut root);
         if faults.is_empty() {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use rustix::net::{self, SocketAddrUnix};
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -112,6 +114,20 @@ pub(crate) fn awaits_runtime_directory(socket: &AdminSocket) -> Option<String> {
         format!(
             "admin_socket: {} does not exist yet; the unit must create it (RuntimeDirectory=aegis/admin)",
             folder(path).display()
+        )
+    })
+}
+
+/// A warning if this user may not create the socket in its directory.
+pub(crate) fn not_creatable(socket: &AdminSocket) -> Option<String> {
+    let folder = folder(&socket.path.value);
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    let allowed = accessat(CWD, folder, needed, AtFlags::EACCESS);
+    // check_path reports a missing directory.
+    matches!(allowed, Err(Errno::ACCESS | Errno::ROFS)).then(|| {
+        format!(
+            "admin_socket: aegis's user may not create files in {}; use the RuntimeDirectory= of the unit, such as /run/aegis/admin",
+            folder.display()
         )
     })
 }

@@ -1,4 +1,4 @@
-//! `aegis check --user`: becomes the user that aegis runs as, to see what aegis will see.
+//! `--user`: becomes the user that aegis runs as, to see what aegis will see.
 
 use std::ffi::CString;
 
@@ -12,7 +12,7 @@ use crate::server::privileges::is_root;
 /// This process is not root, or there is no such user.
 pub(super) fn become_user(name: &str) -> Result<(), String> {
     if !is_root() {
-        return Err("--user needs root; without it, the check runs as the present user".to_owned());
+        return Err("--user needs root; without it, aegis looks as the present user".to_owned());
     }
     let user = match name.parse() {
         Ok(uid) => User::from_uid(Uid::from_raw(uid)),

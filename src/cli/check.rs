@@ -1,5 +1,7 @@
 //! `aegis check`: reports every error and warning without serving.
 
+mod certificate;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ use crate::text::escaped::visible;
 use crate::text::json::object;
 use crate::text::origin::Origin;
 use crate::tls::credentials::Parts;
+use certificate::Certificate;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -59,10 +62,13 @@ fn read_parts(overrides: &Overrides) -> Option<Parts> {
 struct Report {
     faults: Vec<ConfigError>,
     warnings: Vec<String>,
+    /// What is neither wrong nor risky, but may surprise; one sentence each.
+    notes: Vec<String>,
     listen: Vec<String>,
     socket_dir: String,
     allow_entries: usize,
     services: usize,
+    certificate: Option<Certificate>,
     /// The active layers of the sandbox.
     sandbox: Vec<&'static str>,
 }
@@ -109,9 +115,12 @@ impl Report {
             .admin
             .as_ref()
             .and_then(admin::awaits_runtime_directory);
+        let not_creatable = config.admin.as_ref().and_then(admin::not_creatable);
         // The unit creates its directory when it starts aegis.
         config.admin = config.admin.filter(|_| awaited.is_none());
         let parts = handed_over.unwrap_or_else(|| Parts::read(&config.tls));
+        let certificate = parts.leaf().and_then(|leaf| Certificate::of(leaf));
+        let notes = std::mem::take(&mut config.notes);
         match run::first_gate_with(&config, parts) {
             Err(faults) => Self::failed(faults),
             Ok(gate) => Self {
@@ -122,8 +131,11 @@ impl Report {
                     .warnings()
                     .chain(ports)
                     .chain(awaited)
+                    .chain(not_creatable)
                     .chain(gate.services.unavailable())
                     .collect(),
+                notes,
+                certificate,
                 listen,
                 socket_dir,
                 allow_entries: gate.policy.entries().len(),
@@ -184,10 +196,15 @@ impl Report {
             layers => layers.join(" "),
         };
         text.push_str(&format!("sandbox: {layers}\n"));
-        if privileges::is_root() {
-            text.push_str(&format!("note: {}\n", privileges::ROOT_LOOKS));
-        }
+        text.extend(self.certificate.as_ref().map(Certificate::text));
+        let notes = self.notes().into_iter();
+        text.extend(notes.map(|note| format!("note: {}\n", visible(&note))));
         text
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let as_root = privileges::is_root().then(|| privileges::root_looks("aegis check"));
+        self.notes.iter().cloned().chain(as_root).collect()
     }
 
     fn json(&self, is_good: bool) -> String {
@@ -202,11 +219,15 @@ impl Report {
             ("ok", is_good.into()),
             ("errors", faults.collect()),
             ("warnings", self.warnings.clone().into()),
-            ("as_root", privileges::is_root().into()),
+            ("notes", self.notes().into()),
             ("listen", self.listen.clone().into()),
             ("socket_dir", self.socket_dir.clone().into()),
             ("allow_entries", self.allow_entries.into()),
             ("services", self.services.into()),
+            (
+                "certificate",
+                self.certificate.as_ref().map(Certificate::json).into(),
+            ),
             ("sandbox", self.sandbox.clone().into()),
         ]);
         format!("{report}\n")

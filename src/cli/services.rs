@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use tokio::runtime;
 
+use super::as_user::become_user;
 use super::flags::Flags;
 use super::{print, print_error, report_error, usage_error};
 use crate::config::{Config, ConfigError};
@@ -24,6 +25,10 @@ pub(super) struct Which {
     /// Scrape each service once, one after the other
     #[arg(long)]
     probe: bool,
+
+    /// Look and scrape as this user, which aegis runs as; needs root
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
 
     /// Output format
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
@@ -49,12 +54,16 @@ enum ListFormat {
 pub(super) fn services(which: Which) -> ExitCode {
     let Which {
         probe,
+        user,
         format,
         flags,
     } = which;
     let is_for_sd = matches!(format, ListFormat::Sd | ListFormat::SdUnix);
     if probe && is_for_sd {
         return usage_error(&"--probe works with --format text and json only");
+    }
+    if let Some(Err(problem)) = user.as_deref().map(become_user) {
+        return usage_error(&problem);
     }
     let opened = Config::load(&flags.into()).and_then(|mut config| {
         if format == ListFormat::SdUnix {
@@ -127,7 +136,7 @@ fn list(
         Err(error) => return report_error(&ServeError::System(error)),
     };
     if probe && privileges::is_root() {
-        print_error(privileges::ROOT_LOOKS);
+        print_error(&privileges::root_looks("aegis services --probe"));
     }
     let mut code = ExitCode::SUCCESS;
     let mut objects = Vec::new();

@@ -70,36 +70,64 @@ impl Overrides {
         }
     }
 
-    /// Sets the keys that the command line and the environment give.
-    pub(super) fn apply(&self, root: &mut Reader<'_>) {
+    /// Sets the keys that the command line and the environment give. Returns a sentence for each key
+    /// of the file that has no effect because of that.
+    pub(super) fn apply(&self, root: &mut Reader<'_>) -> Vec<String> {
+        let mut notes = Vec::new();
         root.warnings.extend(self.warnings.iter().cloned());
         let section = &mut root.section;
         let name = self.name("--listen", "AEGIS_LISTEN");
-        set_list(section, "listen", name, &self.listen);
+        notes.extend(set_list(section, "listen", name, &self.listen));
         let name = self.name("--socket-dir", "AEGIS_SOCKET_DIR");
-        set_text(section, "socket_dir", name, self.socket_dir.as_ref());
+        notes.extend(set_text(
+            section,
+            "socket_dir",
+            name,
+            self.socket_dir.as_ref(),
+        ));
         let name = self.name("--admin-socket", "AEGIS_ADMIN_SOCKET");
-        set_text(section, "admin_socket", name, self.admin_socket.as_ref());
+        notes.extend(set_text(
+            section,
+            "admin_socket",
+            name,
+            self.admin_socket.as_ref(),
+        ));
 
         let mut tls = root.section("tls");
         let name = self.name("--tls-cert", "AEGIS_TLS_CERT");
-        set_text(&mut tls, "cert_file", name, self.tls_cert.as_ref());
+        notes.extend(set_text(
+            &mut tls,
+            "cert_file",
+            name,
+            self.tls_cert.as_ref(),
+        ));
         let name = self.name("--tls-key", "AEGIS_TLS_KEY");
-        set_text(&mut tls, "key_file", name, self.tls_key.as_ref());
+        notes.extend(set_text(&mut tls, "key_file", name, self.tls_key.as_ref()));
         let name = self.name("--client-ca", "AEGIS_CLIENT_CA");
-        set_text(&mut tls, "client_ca_file", name, self.client_ca.as_ref());
+        notes.extend(set_text(
+            &mut tls,
+            "client_ca_file",
+            name,
+            self.client_ca.as_ref(),
+        ));
         let name = self.name("--client-crl", "AEGIS_CLIENT_CRL");
-        set_list(&mut tls, "client_crl_files", name, &self.client_crl);
+        notes.extend(set_list(
+            &mut tls,
+            "client_crl_files",
+            name,
+            &self.client_crl,
+        ));
         root.section.set("tls", "--tls-cert", Value::Table(tls));
 
         let mut log = root.section("log");
         let name = self.name("--log-format", "AEGIS_LOG_FORMAT");
-        set_text(&mut log, "format", name, self.log_format.as_ref());
+        notes.extend(set_text(&mut log, "format", name, self.log_format.as_ref()));
         let name = self.name("--log-level", "AEGIS_LOG_LEVEL");
-        set_text(&mut log, "level", name, self.log_level.as_ref());
+        notes.extend(set_text(&mut log, "level", name, self.log_level.as_ref()));
         root.section.set("log", "--log-format", Value::Table(log));
 
         self.apply_policy(root);
+        notes
     }
 
     fn apply_policy(&self, root: &mut Reader<'_>) {
@@ -136,18 +164,36 @@ impl Overrides {
     }
 }
 
-fn set_text(section: &mut Section, key: &str, flag: &'static str, text: Option<&String>) {
-    if let Some(text) = text {
-        section.set(key, flag, Value::Text(text.clone()));
-    }
+/// Sets a key; returns a sentence if the file sets it, too.
+fn set_text(
+    section: &mut Section,
+    key: &str,
+    flag: &'static str,
+    text: Option<&String>,
+) -> Option<String> {
+    set(section, key, flag, Value::Text(text?.clone()))
 }
 
-fn set_list(section: &mut Section, key: &str, flag: &'static str, texts: &[String]) {
-    if !texts.is_empty() {
-        let items = texts
-            .iter()
-            .map(|text| (Origin::Flag(flag), Value::Text(text.clone())))
-            .collect();
-        section.set(key, flag, Value::List(items));
+/// The same for a list.
+fn set_list(
+    section: &mut Section,
+    key: &str,
+    flag: &'static str,
+    texts: &[String],
+) -> Option<String> {
+    if texts.is_empty() {
+        return None;
     }
+    let items = texts
+        .iter()
+        .map(|text| (Origin::Flag(flag), Value::Text(text.clone())));
+    set(section, key, flag, Value::List(items.collect()))
+}
+
+fn set(section: &mut Section, key: &str, flag: &'static str, value: Value) -> Option<String> {
+    let replaced = section.set(key, flag, value)?;
+    let key = section.key(key);
+    Some(format!(
+        "{key} in {replaced} has no effect: {flag} replaces it"
+    ))
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::policy::networks::{Network, Networks};
 use crate::policy::{Entry, Policy};
+use crate::text::origin::Origin;
 
 /// Reads the whole configuration: the overrides over the file.
 pub(super) fn config(
@@ -28,7 +29,7 @@ pub(super) fn config(
 ) -> Result<Config, Box<InvalidConfig>> {
     let mut faults = Vec::new();
     let mut root = Reader::new(section, &mut faults, &mut warnings);
-    overrides.apply(&mut root);
+    let notes = overrides.apply(&mut root);
     let listen = listen(&mut root);
     let socket_dir = socket_dir(&mut root).ok();
     let admin = admin(&mut root);
@@ -60,6 +61,7 @@ pub(super) fn config(
             sandbox,
             log,
             warnings,
+            notes,
         }),
         (socket_dir, tls, policy) => Err(Box::new(InvalidConfig {
             faults: bounded(faults),
@@ -291,9 +293,12 @@ where
     T: FromStr<Err: Display>,
 {
     let Some(given) = table.texts(key)? else {
-        let problem = format!(
-            "is not set, so the entry matches no client; list at least one under {key}, or give {flag}"
-        );
+        let mut problem =
+            format!("is not set, so the entry matches no client; list at least one under {key}");
+        // A flag adds nothing to an entry of the file.
+        if matches!(table.section.origin(), Origin::Flag(_)) {
+            problem = format!("is not set, so the entry matches no client; give {flag}");
+        }
         return Err(table.error_here(key, problem));
     };
     if given.value.is_empty() {

@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
         found: &Value,
     ) -> Noted {
         let found = found.kind();
-        self.error_of(origin, name, format!("must be {wanted}, but is {found}"))
+        self.error_of(origin, name, format!("is {found}, but must be {wanted}"))
     }
 }
 

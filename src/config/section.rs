@@ -90,10 +90,11 @@ impl Section {
         }
     }
 
-    /// Sets a key to the value of a flag, in place of the file's value.
-    pub(crate) fn set(&mut self, key: &str, flag: &'static str, value: Value) {
-        self.entries
-            .insert(key.to_owned(), (Origin::Flag(flag), value));
+    /// Sets a key to the value of a flag, in place of the file's value. Returns where that is.
+    pub(crate) fn set(&mut self, key: &str, flag: &'static str, value: Value) -> Option<Origin> {
+        let value = (Origin::Flag(flag), value);
+        let replaced = self.entries.insert(key.to_owned(), value);
+        replaced.map(|(origin, _)| origin)
     }
 
     /// Returns the full name of one of the table's keys.

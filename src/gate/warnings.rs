@@ -101,21 +101,25 @@ fn limits_without_effect(limits: &Limits) -> Vec<String> {
 }
 
 /// Files in the socket directory that are named like a service but cannot be scraped: not a socket, a
-/// link, or of the wrong owner. Missing sockets are not reported: they may appear later.
+/// link, of the wrong owner, or not writable. Missing sockets are not reported: they may appear later.
 fn unusable_sockets(services: &ServiceRegistry) -> Vec<String> {
     let known = services.known().into_iter();
     // External sockets are not in the directory, and must not be remembered as if they were.
     let here = known.filter(|service| services.settings(service).socket.is_none());
     let mut warnings: Vec<String> = here
         .filter_map(|service| match services.look(&service) {
-            Ok(()) | Err(Refusal::Missing | Refusal::UnknownService) => None,
-            Err(refusal) => Some((service, refusal)),
+            Ok(()) => None,
+            Err(refused) => Some((service, refused)),
         })
-        .map(|(service, refusal)| {
+        .filter(|(_, refused)| {
+            !matches!(refused.refusal, Refusal::Missing | Refusal::UnknownService)
+        })
+        .map(|(service, refused)| {
             let socket = services.socket_of(&service);
+            let refusal = refused.refusal;
             let (stage, reason) = (refusal.stage().name(), refusal.reason());
             format!(
-                "{service}: {}, unusable, stage={stage} reason={reason}: {refusal}",
+                "{service}: {}, unusable, stage={stage} reason={reason}: {refused}",
                 socket.display()
             )
         })

@@ -20,6 +20,13 @@ impl ServiceName {
         &self.0
     }
 
+    /// The name without the end of a file name, or of a unit's.
+    #[must_use]
+    pub fn without_suffix(&self) -> Option<&str> {
+        let stem = |suffix| self.0.strip_suffix(suffix).filter(|stem| !stem.is_empty());
+        [".sock", ".socket", ".service"].into_iter().find_map(stem)
+    }
+
     /// Whether the name belongs to aegis itself.
     #[must_use]
     pub fn is_reserved(&self) -> bool {

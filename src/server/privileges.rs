@@ -14,8 +14,12 @@ pub(crate) fn is_root() -> bool {
 /// The warning of a server that runs as root.
 pub(crate) const ROOT_SERVES: &str = "aegis runs as root, and does not need to: run it as a user of its own, as the systemd units do";
 
-/// What it means that a command looks as root.
-pub(crate) const ROOT_LOOKS: &str = "run as root, which may read files and connect to sockets that aegis's user may not; to look as that user, run: aegis check --user NAME";
+/// What it means that a command looks as root, and the command that looks as aegis's user.
+pub(crate) fn root_looks(command: &str) -> String {
+    format!(
+        "run as root, which may read files and connect to sockets that aegis's user may not; to look as that user, run: {command} --user NAME"
+    )
+}
 
 /// Warns about each port that this process may not listen on.
 pub(crate) fn privileged_ports(listen: &[Located<Listen>]) -> Vec<String> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{self, AtFlags, StatxFlags};
+use rustix::fs::{self, Access, AtFlags, StatxFlags};
+use rustix::io::Errno;
 use rustix::net::{self, SocketAddrUnix};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -56,12 +57,33 @@ pub(crate) async fn dial(
                 pause = (pause * 2).min(MAX_RETRY_DELAY);
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let detail = format_args!("{error}: {}", permission_detail(&socket));
-                return Err(Refused::new(Refusal::Permission, detail));
+                return Err(not_permitted(&error, &socket));
             }
             Err(error) => return Err(Refused::new(Refusal::Connect, error)),
         }
     }
+}
+
+/// Checks whether this process may connect to a socket, without connecting to it.
+///
+/// # Errors
+/// [`Refusal::Permission`].
+pub(super) fn check_permission(socket: &OwnedFd) -> Result<(), Refused> {
+    // Connecting needs write access to the file (unix(7)).
+    match fs::accessat(
+        fs::CWD,
+        by_descriptor(socket),
+        Access::WRITE_OK,
+        AtFlags::EACCESS,
+    ) {
+        Err(error @ Errno::ACCESS) => Err(not_permitted(&error.into(), socket)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn not_permitted(error: &io::Error, socket: &OwnedFd) -> Refused {
+    let detail = format_args!("{error}: {}", permission_detail(socket));
+    Refused::new(Refusal::Permission, detail)
 }
 
 /// Who aegis is, who may connect to the socket, and what to change. Uses cached attributes, so that

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::dial::check_permission;
 use super::directory::{Listing, MAX_FILES, MAX_SOCKET_FILES};
 use super::{MAX_SERVICES, ServiceRegistry};
 use crate::policy::service_name::ServiceName;
@@ -140,11 +141,8 @@ impl ServiceRegistry {
     ///
     /// # Errors
     /// The refusal that a scrape would get.
-    pub fn look(&self, service: &ServiceName) -> Result<(), Refusal> {
-        match self.open_socket(service) {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(refused.refusal),
-        }
+    pub fn look(&self, service: &ServiceName) -> Result<(), Refused> {
+        check_permission(&self.open_socket(service)?.descriptor)
     }
 
     /// Configured services that cannot be scraped now; one sentence each.
@@ -152,18 +150,22 @@ impl ServiceRegistry {
     pub fn unavailable(&self) -> Vec<String> {
         let configured = self.configured.iter();
         let problems = configured.filter_map(|(service, configured)| {
-            let refusal = self.look(service).err()?;
+            let refused = self.look(service).err()?;
             let socket = self.socket_of(service);
             let socket = socket.display();
-            match (refusal, &configured.settings.socket) {
-                (Refusal::Missing | Refusal::UnknownService, _) => Some(format!(
-                    "services.{service}: {socket} does not exist; start the service, or remove its table"
-                )),
+            match (refused.refusal, &configured.settings.socket) {
+                (Refusal::Missing | Refusal::UnknownService, external) => {
+                    let remedy = match service.without_suffix() {
+                        Some(name) if external.is_none() => format!("names are without .sock, so write [services.{name}] if its file is {name}.sock"),
+                        Some(_) | None => "start the service, or remove its table".to_owned(),
+                    };
+                    Some(format!("services.{service}: {socket} does not exist; {remedy}"))
+                }
                 // The others are reported with the socket directory.
                 (_, None) => None,
                 (refusal, Some(_)) => {
                     let reason = refusal.reason();
-                    Some(format!("services.{service}: {socket}, unusable, reason={reason}: {refusal}"))
+                    Some(format!("services.{service}: {socket}, unusable, reason={reason}: {refused}"))
                 }
             }
         });

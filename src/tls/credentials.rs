@@ -202,7 +202,7 @@ impl<'a> Loader<'a> {
             .map_or(0, |metadata| metadata.permissions().mode());
         if mode & OTHERS != 0 {
             self.warnings.push(format!(
-                "{}: every user of this host can read the private key; chmod 0600 it and create a new key",
+                "{}: every user of this host can read the private key; chmod o-rwx it, and create a new key: others may have copied it",
                 key_file.display()
             ));
         }

@@ -155,7 +155,7 @@ fn a_reload_by_the_admin_socket_is_answered_with_its_result() {
         broken.text()
     );
     assert!(
-        broken.text().contains("listen: must be a list"),
+        broken.text().contains("but must be a list"),
         "{}",
         broken.text()
     );

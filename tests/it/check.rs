@@ -182,6 +182,10 @@ fn check_warns_of_files_that_look_like_services() {
     let gone = format!("warning: services.gone: {gone} does not exist; start the service");
     assert!(stdout.contains(&gone), "{stdout}");
     assert_eq!(stdout.matches("warning: ").count(), 7, "{stdout}");
+    world.settings.rest += "[services.\"app.sock\"]\n";
+    let stdout = String::from_utf8(check(&world, &[]).stdout).unwrap();
+    let expected = "app.sock.sock does not exist; names are without .sock, so write [services.app] if its file is app.sock\n";
+    assert!(stdout.contains(expected), "{stdout}");
     // Sockets in other directories and missing ones are not counted.
     assert!(stdout.contains("and 7 sockets in "), "{stdout}");
     for number in 0..20 {
@@ -193,6 +197,34 @@ fn check_warns_of_files_that_look_like_services() {
         stdout.contains("warning: 16 more sockets in the directory are unusable"),
         "{stdout}"
     );
+}
+
+#[test]
+fn check_warns_of_a_socket_that_the_user_may_not_write_to() {
+    let mut world = World::new();
+    let away = world.path("away.socket");
+    world.settings.rest = format!("[services.away]\nsocket = {away:?}\n");
+    let _away = Service::answering(&away, Vec::new());
+    let _services = ["node", "closed"].map(|name| world.service(name, answer("up 1\n")));
+    for socket in [&away, &world.socket("closed")] {
+        std::fs::set_permissions(socket, Permissions::from_mode(0o500)).unwrap();
+    }
+    let output = world.command_without_privilege("check").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let closed = world.socket("closed").display().to_string();
+    let expected = [
+        format!("warning: closed: {closed}, unusable, stage=upstream reason=permission: "),
+        format!(
+            "warning: services.away: {}, unusable, reason=permission: ",
+            away.display()
+        ),
+        "with mode 0500; give a group of aegis write access to it)".to_owned(),
+    ];
+    for expected in expected {
+        assert!(stdout.contains(&expected), "no {expected:?} in\n{stdout}");
+    }
+    assert_eq!(stdout.matches("warning: ").count(), 2, "{stdout}");
 }
 
 #[test]
@@ -254,6 +286,29 @@ fn an_impossible_admin_socket_is_a_configuration_error() {
     let warning =
         "warning: admin_socket: /run/aegis-absent does not exist yet; the unit must create it";
     assert!(stdout.contains(warning), "{stdout}");
+}
+
+#[test]
+fn check_warns_of_a_directory_in_which_the_user_may_not_create_the_admin_socket() {
+    let mut world = World::new();
+    let folder = world.path("closed");
+    std::fs::create_dir(&folder).unwrap();
+    world.settings.top = "admin_socket = \"closed/a.sock\"".to_owned();
+    for (mode, is_warned_of) in [(0o500, true), (0o600, true), (0o300, false)] {
+        std::fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        let output = world.command_without_privilege("check").output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let expected = format!(
+            "warning: admin_socket: aegis's user may not create files in {}; use the RuntimeDirectory=",
+            folder.display()
+        );
+        assert_eq!(
+            stdout.contains(&expected),
+            is_warned_of,
+            "{mode:o} {stdout}"
+        );
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+    }
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn host_and_params_of_a_service_are_checked() {
             "services.a.host: \"http://a\" is not a host; write a name or an address",
             "services.b.params: \"full\" is already in the query of path; remove it",
             "services.c.path: \"/status?\" is not a path; write it as /metrics or /status?format=prometheus",
-            "services.c.close_delimited: must be true or false, but is a string",
+            "services.c.close_delimited: is a string, but must be true or false",
         ],
     );
 }
@@ -342,7 +342,7 @@ fn dangerous_settings_are_warnings() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     for warning in [
         "0.0.0.0/0 admits every address",
-        "server.key: every user of this host can read",
+        "server.key: every user of this host can read the private key; chmod o-rwx it, and create a new key: others may have copied it",
         "metrics.sock: the name is reserved",
         "services: every user of this host can create a socket here",
         "services.x.socket: another user can replace",

@@ -40,12 +40,12 @@ const ERRORS: &[(usize, &str)] = &[
         1,
         "listen[0]: \"nowhere\" is not an address with a port; write",
     ),
-    (1, "listen[1]: must be a string, but is a number"),
+    (1, "listen[1]: is a number, but must be a string"),
     (
         2,
         "sockets: unknown key; the keys here are admin_socket, admin_socket_mode, advertise, allow, forget_after, limits, listen, log, sandbox, services, socket_dir, tls, unsafe_no_sandbox",
     ),
-    (4, "tls.cert_file: must be a string, but is a number"),
+    (4, "tls.cert_file: is a number, but must be a string"),
     (5, "tls.min_version: \"1.1\" is not one of 1.3, 1.2"),
     (
         7,
@@ -65,7 +65,7 @@ const ERRORS: &[(usize, &str)] = &[
     ),
     (
         10,
-        "allow[1].services: is not set, so the entry matches no client",
+        "allow[1].services: is not set, so the entry matches no client; list at least one under services",
     ),
     (
         12,
@@ -91,7 +91,7 @@ const ERRORS: &[(usize, &str)] = &[
     ),
     (
         23,
-        "limits.idle_timeout: must be a duration in quotes and with its unit, such as \"10s\", but is a number",
+        "limits.idle_timeout: is a number, but must be a duration in quotes and with its unit, such as \"10s\"",
     ),
     (24, "limits.request_head: \"1GiB\" is out of range"),
     (
@@ -100,7 +100,7 @@ const ERRORS: &[(usize, &str)] = &[
     ),
     (
         20,
-        "services.node.labels.team: must be a string, but is a number",
+        "services.node.labels.team: is a number, but must be a string",
     ),
     (20, "services.node.labels.1st: is not a label name"),
     (20, "services.node.labels.__name__: is not a label name"),
@@ -146,27 +146,27 @@ fn a_value_of_the_wrong_type_is_reported_with_the_expected_one() {
     for (written, expected) in [
         (
             "handshakes = 1.5",
-            "handshakes: must be a whole number, but is a fraction",
+            "handshakes: is a fraction, but must be a whole number",
         ),
         (
             "connections = true",
-            "connections: must be a whole number, but is a boolean",
+            "connections: is a boolean, but must be a whole number",
         ),
         (
             "head_timeout = 10",
-            "head_timeout: must be a duration in quotes and with its unit, such as \"10s\", but is a number",
+            "head_timeout: is a number, but must be a duration in quotes and with its unit, such as \"10s\"",
         ),
         (
             "response_body = 1.5",
-            "response_body: must be a size, such as \"16KiB\" or a number of bytes, but is a fraction",
+            "response_body: is a fraction, but must be a size, such as \"16KiB\" or a number of bytes",
         ),
         (
             "[services.a]\nowner = true",
-            "owner: must be a uid or the name of a user, but is a boolean",
+            "owner: is a boolean, but must be a uid or the name of a user",
         ),
         (
             "[services.a]\ntimeout = 5",
-            "timeout: must be a duration in quotes",
+            "timeout: is a number, but must be a duration in quotes",
         ),
     ] {
         world.settings.limits = written.to_owned();

@@ -56,6 +56,7 @@ mod broken_files;
 mod config;
 mod listen;
 mod check;
+mod check_report;
 mod config_errors;
 mod mistakes;
 mod documents;

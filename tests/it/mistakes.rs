@@ -35,7 +35,7 @@ type Mistake = (fn(&mut World), &'static str);
 const MISTAKES: &[Mistake] = &[
     (
         |world| world.settings.allow = world.settings.allow.replace("[[allow]]", "[allow]"),
-        "allow: must be a list of tables; write [[allow]] above each of them, but is a table",
+        "allow: is a table, but must be a list of tables; write [[allow]] above each of them",
     ),
     (
         |world| world.settings.allow = world.settings.allow.replace("dns:", "DNS:"),
@@ -147,7 +147,7 @@ fn an_unknown_variable_is_a_warning_unless_kubernetes_sets_it() {
     ];
     let stdout = warnings(|_| {}, &of_kubernetes);
     assert!(!stdout.contains("warning: "), "{stdout}");
-    let stdout = warnings(|_| {}, &[("AEGIS_LISTENS", "x"), ("AEGIS_PORT", "31337")]);
+    let stdout = warnings(|_| {}, &[("AEGIS_LISTENS", ""), ("AEGIS_PORT", "31337")]);
     let expected = "\
         warning: AEGIS_LISTENS: unknown variable, without effect; did you mean AEGIS_LISTEN?\n\
         warning: AEGIS_PORT: unknown variable, without effect; `aegis serve --help` lists them\n";

@@ -17,6 +17,7 @@ pub const TESTS: Tests = tests![
     a_socket_with_a_listener_of_another_user_is_refused,
     root_may_own_a_socket_and_listen_in_place_of_the_owner,
     a_check_looks_as_the_user_that_it_names,
+    services_are_probed_as_the_user_that_is_named,
     root_is_told_what_it_means_to_be_root,
     a_port_that_the_user_may_not_listen_on_is_a_warning,
 ];
@@ -130,6 +131,44 @@ fn a_check_looks_as_the_user_that_it_names() {
         stderr.contains("there is no user no such user; give the User= of aegis's unit"),
         "{stderr}"
     );
+}
+
+fn services_are_probed_as_the_user_that_is_named() {
+    let world = World::new();
+    let _node = world.service("node", answer("up 1\n"));
+    let config = world.write_config();
+    for (path, mode) in [
+        (world.folder.path().to_owned(), 0o755),
+        (world.path("services"), 0o755),
+        (config.clone(), 0o644),
+        (world.socket("node"), 0o755),
+    ] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let probe = |flags: &[&str]| {
+        let mut services = command();
+        services.args(["services", "--probe", "--config"]);
+        let output = services.arg(&config).args(flags).output().unwrap();
+        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), texts.concat())
+    };
+    let (code, text) = probe(&[]);
+    assert_eq!(code, Some(0), "{text}");
+    let note = "to look as that user, run: aegis services --probe --user NAME";
+    assert!(
+        text.contains("probe: status 200") && text.contains(note),
+        "{text}"
+    );
+    let (code, text) = probe(&["--user", "nobody"]);
+    assert_eq!(code, Some(1), "{text}");
+    let refused = "; probe failed: stage=upstream reason=permission: ";
+    assert!(
+        text.contains(refused) && !text.contains("run as root"),
+        "{text}"
+    );
+    std::fs::set_permissions(world.socket("node"), Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(probe(&["--user", "nobody"]).0, Some(0));
+    assert_eq!(probe(&["--user", "no such user"]).0, Some(2));
 }
 
 fn root_is_told_what_it_means_to_be_root() {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::config::{Listen, Located};
 use crate::policy::identity::IdentityPattern;
 use crate::policy::networks::Network;
-use crate::policy::service_name::{ServiceName, ServicePattern};
+use crate::policy::service_name::ServicePattern;
 use crate::policy::{Entry, Policy};
 use crate::services::ServiceRegistry;
 
@@ -51,19 +51,12 @@ fn without_socket(pattern: &ServicePattern, services: &ServiceRegistry) -> Optio
     if service.is_reserved() || services.knows(service) {
         return None;
     }
-    Some(match without_suffix(service) {
+    Some(match service.without_suffix() {
         Some(name) => format!(
             "{service} has no socket now; if its file is {name}.sock, the service is called {name}"
         ),
         None => format!("{service} has no socket now"),
     })
-}
-
-/// The name without the end of a file name, or of a unit's.
-fn without_suffix(service: &ServiceName) -> Option<&str> {
-    let name = service.as_str();
-    let stem = |suffix| name.strip_suffix(suffix).filter(|stem| !stem.is_empty());
-    [".sock", ".socket", ".service"].into_iter().find_map(stem)
 }
 
 /// Another entry that allows everything that this one allows. Of two equal entries, only the later

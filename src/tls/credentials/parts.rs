@@ -81,6 +81,11 @@ impl Parts {
         }
     }
 
+    /// The server's certificate.
+    pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
     /// The client CAs, if all are valid.
     pub(crate) fn sound_client_cas(&self) -> Option<Arc<ClientCas>> {
         self.client_cas_are_sound
