@@ -364,24 +364,6 @@ fn an_invalid_admin_mode_or_path_is_reported() {
 }
 
 #[test]
-fn a_changed_admin_socket_is_reported_as_needing_a_restart() {
-    let (mut world, socket) = world();
-    let aegis = world.start();
-    world.settings.top = "admin_socket = \"other.sock\"".to_owned();
-    world.write_config();
-    aegis.logged(&["changes of admin_socket need a restart"]);
-    let reload = admin_socket::request(&socket, "POST", "/-/reload", "");
-    assert_eq!(
-        reload.text(),
-        "reloaded\nchanges of admin_socket need a restart\n"
-    );
-    assert_eq!(
-        admin_socket::request(&socket, "GET", "/-/healthy", "").status,
-        200
-    );
-}
-
-#[test]
 fn health_survives_a_hostile_admin_socket() {
     let (world, socket) = world();
     world.write_config();

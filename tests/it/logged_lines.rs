@@ -92,6 +92,12 @@ fn faults_of_a_start_carry_their_priority_under_journald() {
     assert_eq!(serve.status().unwrap().code(), Some(78));
     drop(serve);
     let lines: Vec<String> = BufReader::new(ours).lines().map(Result::unwrap).collect();
-    assert!(lines[0].contains("limits.conections: unknown key"), "{lines:?}");
-    assert!(lines.iter().all(|line| line.starts_with("<3>aegis: ")), "{lines:?}");
+    assert!(
+        lines[0].contains("limits.conections: unknown key"),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().all(|line| line.starts_with("<3>aegis: ")),
+        "{lines:?}"
+    );
 }

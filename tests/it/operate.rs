@@ -230,3 +230,27 @@ fn without_an_admin_socket_the_command_says_what_to_set() {
     assert_eq!(away.status.code(), Some(1));
     assert!(stderr(&away).contains("no aegis answers on /nonexistent/admin.sock ("));
 }
+
+#[test]
+fn a_change_that_needs_a_restart_is_reported() {
+    let mut world = world();
+    let aegis = world.start();
+    world.settings.top = "admin_socket = \"other.sock\"".to_owned();
+    world.settings.rest = "[log]\nscrapes = \"none\"".to_owned();
+    world.write_config();
+    let socket = world.path("admin.sock").display().to_string();
+    let ask = |world: &World, command| operate(world, &[command, "--admin-socket", &socket]);
+    let expected = "changes of admin_socket, log.scrapes need a restart";
+    assert_eq!(
+        stdout(&ask(&world, "reload")),
+        format!("reloaded\n{expected}\n")
+    );
+    aegis.logged(&["WARN", expected, "; everything else was reloaded"]);
+    let status = stdout(&ask(&world, "status"));
+    assert!(status.contains(&format!("\n{expected}\n")), "{status}");
+    // The configuration is again the one that aegis runs with.
+    world.settings.top = "admin_socket = \"admin.sock\"".to_owned();
+    world.settings.rest = String::new();
+    world.write_config();
+    assert_eq!(stdout(&ask(&world, "reload")), "reloaded\n");
+}

@@ -44,6 +44,11 @@ fn problems(status: &Value) -> Vec<String> {
     for fault in list(&configuration["faults"]) {
         lines.push(format!("not reloaded: {}", word(fault)));
     }
+    let keys = list(&configuration["pending_restart"]).iter().map(word);
+    let keys = Vec::from_iter(keys).join(", ");
+    if !keys.is_empty() {
+        lines.push(format!("changes of {keys} need a restart"));
+    }
     let warnings = list(&status["expiries"]).iter();
     let warnings = warnings.filter_map(|expiry| expiry["warning"].as_str());
     lines.extend(warnings.map(str::to_owned));

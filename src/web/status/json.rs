@@ -35,17 +35,6 @@ impl Status {
                 ("warning", expiry.warning().into()),
             ])
         });
-        let configuration = object(vec![
-            ("in_force_since", rfc3339_of(self.reload.succeeded).into()),
-            ("last_reload_successful", (!self.reload_failed).into()),
-            ("restricted", self.reload.restricted.clone().into()),
-            ("faults", self.reload.faults.clone().into()),
-            ("last_reload", rfc3339_of(self.reload.attempted).into()),
-            (
-                "failing_since",
-                self.reload.failing_since.map(rfc3339_of).into(),
-            ),
-        ]);
         let process = self.process.as_ref();
         object(vec![
             ("version", env!("CARGO_PKG_VERSION").into()),
@@ -54,7 +43,7 @@ impl Status {
             ("not_ready", self.not_ready.into()),
             ("services", services.into()),
             ("expiries", expiries.collect()),
-            ("configuration", configuration),
+            ("configuration", self.configuration()),
             ("refusals", process.map(ProcessStatus::refusals).into()),
             (
                 "connections",
@@ -71,6 +60,24 @@ impl Status {
             (
                 "log_lines_lost",
                 process.map(|process| process.lost_lines).into(),
+            ),
+        ])
+    }
+
+    fn configuration(&self) -> Value {
+        object(vec![
+            ("in_force_since", rfc3339_of(self.reload.succeeded).into()),
+            ("last_reload_successful", (!self.reload_failed).into()),
+            ("restricted", self.reload.restricted.clone().into()),
+            ("faults", self.reload.faults.clone().into()),
+            (
+                "pending_restart",
+                self.reload.pending_restart.clone().into(),
+            ),
+            ("last_reload", rfc3339_of(self.reload.attempted).into()),
+            (
+                "failing_since",
+                self.reload.failing_since.map(rfc3339_of).into(),
             ),
         ])
     }
