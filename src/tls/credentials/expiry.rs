@@ -60,7 +60,11 @@ impl Expiry {
             from,
             at,
             warn_before: WARN_BEFORE.min(Duration::from_secs(third.unwrap_or_default())),
-            consequence: "scrapes fail",
+            consequence: match role {
+                Role::Server => "scrapes fail",
+                // Those of other CAs go on.
+                Role::ClientCa | Role::Crl => "aegis refuses its certificates",
+            },
         }
     }
 
