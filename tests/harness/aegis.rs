@@ -1,5 +1,6 @@
 //! The real binary, whose log the tests read while it runs.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +32,12 @@ pub fn binary() -> String {
 
 /// The command, without the variables of the tester's environment that aegis or systemd reads.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    command_of(binary())
+}
+
+/// The same for another program.
+pub fn command_of(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name_is = |start: &&str| name.to_string_lossy().starts_with(start);
         if ["AEGIS_", "LISTEN_", "NOTIFY_", "WATCHDOG_"]

@@ -146,7 +146,7 @@ impl World {
         for path in all {
             chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         }
-        let mut command = Command::new(program);
+        let mut command = aegis::command_of(program);
         command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         command
     }
