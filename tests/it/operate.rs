@@ -41,6 +41,9 @@ fn status_lists_failing_services_first_with_reason_and_remedy() {
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/app").status, 200);
     assert_eq!(scraper.get("/web").status, 502);
+    // aegis counts a scrape after it has written the answer.
+    aegis.logged(&["scraped", "service=app"]);
+    aegis.logged(&["scrape failed", "service=web"]);
     let output = operate(&world, &["status"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
@@ -80,6 +83,7 @@ fn status_says_what_aegis_refused_and_that_its_lists_are_incomplete() {
     assert!(!text.contains("SERVICE"), "{text}");
     assert!(!text.contains("refused since start"), "{text}");
     assert_eq!(world.prometheus(&aegis).get("/absent").status, 404);
+    aegis.logged(&["reason=unknown_service"]);
     let nameless = world.scraper(&aegis, None);
     wait_until(|| nameless.try_get("/").is_err());
     aegis.logged(&["reason=no_certificate"]);
@@ -131,6 +135,7 @@ fn status_shows_the_remedy_and_detail_of_the_present_problem() {
     let broken = world.service("node", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
     let aegis = world.start();
     assert_eq!(world.prometheus(&aegis).get("/node").status, 502);
+    aegis.logged(&["scrape failed", "service=node"]);
     let status = || stdout(&operate(&world, &["status"]));
     let text = status();
     assert!(text.contains(" (status 500)\n"), "{text}");
@@ -192,6 +197,7 @@ fn forget_takes_only_a_service_whose_socket_is_gone() {
     let node = world.service("node", answer("up 1\n"));
     let aegis = world.start();
     assert_eq!(world.prometheus(&aegis).get("/node").status, 200);
+    aegis.logged(&["scraped", "service=node"]);
     let kept = operate(&world, &["forget", "node"]);
     assert_eq!(kept.status.code(), Some(1));
     assert_eq!(

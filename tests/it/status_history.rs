@@ -135,6 +135,7 @@ fn a_forgotten_service_has_no_past() {
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
     assert_eq!(connection.get("/node").unwrap().status, 502);
+    aegis.logged(&["scrape failed", "service=node"]);
     drop(broken);
     let socket = world.path("admin.sock");
     let forgotten = admin_socket::request(&socket, "POST", "/-/forget/node", "");
@@ -200,6 +201,8 @@ fn only_operators_see_refusals_connections_and_the_sandbox() {
     world.settings.limits = "connections = 77\nconnections_per_address = 33".to_owned();
     let aegis = world.start();
     let mut connection = world.prometheus(&aegis).connect().unwrap();
+    // The handshake ends here before it does in aegis.
+    connection.get("/-/ready").unwrap();
     let nameless = world.scraper(&aegis, None);
     wait_until(|| nameless.try_get("/").is_err());
     aegis.logged(&["reason=no_certificate"]);
@@ -277,6 +280,7 @@ fn a_detail_is_shown_only_with_the_problem_that_it_belongs_to() {
     let aegis = world.start();
     let scraper = world.prometheus(&aegis);
     assert_eq!(scraper.get("/node").status, 502);
+    aegis.logged(&["scrape failed", "service=node"]);
     let detail = |status: &Value| status["services"][0]["problem"]["detail"].clone();
     let (page, status) = as_operator(&world);
     assert_eq!(detail(&status), "status 500");
