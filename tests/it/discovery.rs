@@ -256,6 +256,7 @@ fn more_services_than_the_list_limit_are_a_warning() {
         std::fs::write(world.socket(&format!("service-{number:04}")), "").unwrap();
     }
     assert_eq!((truncated(), truncated()), (Some(1.0), Some(1.0)));
+    aegis.logged(&["WARN", WARNING]);
     assert_eq!(aegis.count_logged(&["WARN", WARNING]), 1);
     let config = world.write_config();
     let checked = run(&["check", "--config", config.to_str().unwrap()]);
