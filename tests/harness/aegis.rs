@@ -163,6 +163,15 @@ impl Aegis {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Whether SIGSTOP has stopped all threads.
+    pub fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.map(Result::unwrap).all(|thread| {
+            let status = std::fs::read_to_string(thread.path().join("status"));
+            status.is_ok_and(|status| status.contains("\nState:\tT"))
+        })
+    }
+
     /// Waits until the process exits.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::harness::pki::dns;
 use crate::harness::{
-    Aegis, Certified, PROMETHEUS, Pki, Scraper, Service, World, admin_socket, allow, answer, metric,
+    Aegis, Certified, PROMETHEUS, Pki, Scraper, Service, World, admin_socket, allow, answer,
+    metric, wait_until,
 };
 use crate::reload::DAY;
 
@@ -67,8 +70,11 @@ impl Host {
         self.scraper(&certificate)
     }
 
-    /// Writes the files that remove access, and then breaks some of them.
+    /// Writes the files that remove access, and then breaks some of them. aegis is stopped meanwhile:
+    /// it would enforce what a file removes before it is broken.
     pub fn revoke_access(&mut self, breakage: &Breakage) {
+        self.aegis.signal(Signal::STOP);
+        wait_until(|| self.aegis.is_stopped());
         let new_cas = self.world.pki.ca_pem() + &self.of_new_ca.ca_pem();
         fs::write(self.world.path("ca.pem"), new_cas).unwrap();
         let crl = self.world.pki.crl_with([&self.revoked], |_| {});
@@ -76,6 +82,7 @@ impl Host {
         self.world.settings.allow = after();
         let text = fs::read_to_string(self.world.write_config()).unwrap();
         (breakage.break_it)(&self.world, &text);
+        self.aegis.signal(Signal::CONT);
     }
 
     /// Restores all files, and reloads them.
