@@ -15,6 +15,24 @@ pub(crate) fn tree_cpu(root: u32) -> f64 {
     ticks.sum::<u64>() as f64 / per_second()
 }
 
+/// Seconds that the threads of a process and its descendants have run, by the scheduler's nanoseconds.
+/// Threads and processes that have ended are missing.
+pub(crate) fn tree_run_time(root: u32) -> f64 {
+    let tasks = |id: &u32| {
+        fs::read_dir(format!("/proc/{id}/task"))
+            .into_iter()
+            .flatten()
+    };
+    let run_time = |task: fs::DirEntry| {
+        // Run time, waiting time, time slices (proc_pid_schedstat(5)).
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let tree = tree(root, &every());
+    let times = tree.iter().flat_map(tasks).flatten().filter_map(run_time);
+    times.sum::<u64>() as f64 / 1e9
+}
+
 /// Bytes of memory of a process and its descendants, shared pages counted in shares.
 pub(crate) fn tree_pss(root: u32) -> u64 {
     let pss = |id: &u32| {
