@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::requests;
 use crate::config::{AdminSocket, ConfigError};
-use crate::io::unix_socket::{Closer, NewSocket, Passing, PeerStream};
+use crate::io::unix_socket::{Closer, NewSocket, Passing, PeerStream, Registered};
 use crate::state::State;
 
 /// The bound socket. Its file stays when aegis exits, and the next start replaces it: a sandbox that
@@ -76,7 +76,7 @@ impl AdminListener {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(io::Error::other)?;
         let (stream, _) = self.listener.accept().await?;
-        PeerStream::new(stream, permit, self.passing, closer)
+        PeerStream::new(Registered::Both(stream), permit, self.passing, closer)
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -27,6 +27,7 @@ use rustix::net::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 
 /// A socket that is not connected yet.
 #[derive(Debug)]
@@ -57,8 +58,13 @@ impl NewSocket {
     }
 
     /// Registers the connected socket with this thread's event loop.
-    pub(crate) fn into_stream(self) -> io::Result<(UnixStream, Passing)> {
-        Ok((UnixStream::from_std(self.socket.into())?, self.passing))
+    pub(crate) fn into_stream(self) -> io::Result<(Registered, Passing)> {
+        let registered = match self.passing {
+            Passing::Refused => Registered::reading(self.socket)?,
+            // A read has to peek, which a receiver of pipes cannot.
+            Passing::Possible => Registered::Both(UnixStream::from_std(self.socket.into())?),
+        };
+        Ok((registered, self.passing))
     }
 }
 
@@ -84,10 +90,43 @@ pub(crate) const SO_PASSRIGHTS: libc::c_int = 83;
 
 nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool);
 
+/// A socket in the event loop of a thread.
+#[derive(Debug)]
+pub(crate) enum Registered {
+    /// Only its readability is watched. A new socket is writable: if that were watched too, the event
+    /// loop would run once more for each connection, only to report it. tokio has no such
+    /// registration of sockets, but this type of its own for pipes, which calls read(2).
+    Reading(pipe::Receiver),
+    Both(UnixStream),
+}
+
+impl Registered {
+    fn reading(socket: OwnedFd) -> io::Result<Self> {
+        pipe::Receiver::from_owned_fd_unchecked(socket).map(Self::Reading)
+    }
+
+    /// Watches both.
+    fn into_both(self) -> io::Result<UnixStream> {
+        match self {
+            Self::Reading(receiver) => UnixStream::from_std(receiver.into_nonblocking_fd()?.into()),
+            Self::Both(stream) => Ok(stream),
+        }
+    }
+}
+
+impl AsFd for Registered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Reading(receiver) => receiver.as_fd(),
+            Self::Both(stream) => stream.as_fd(),
+        }
+    }
+}
+
 /// A connection, with the guard that counts it until it is closed.
 pub(crate) struct PeerStream<P: Send + 'static> {
     /// `Some` until it is dropped.
-    stream: Option<UnixStream>,
+    stream: Option<Registered>,
     guard: Option<P>,
     /// `Some` if the peer can pass descriptors.
     closer: Option<Arc<Closer>>,
@@ -95,7 +134,7 @@ pub(crate) struct PeerStream<P: Send + 'static> {
 
 impl<P: Send + 'static> PeerStream<P> {
     pub(crate) fn new(
-        stream: UnixStream,
+        stream: Registered,
         guard: P,
         passing: Passing,
         closer: &Arc<Closer>,
@@ -123,9 +162,29 @@ impl<P: Send + 'static> PeerStream<P> {
         net::send(stream, bytes, SendFlags::NOSIGNAL)
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut UnixStream>> {
-        let stream = self.stream.as_mut().map(Pin::new);
+    /// The user who called listen(2): the owner of the file may be another.
+    pub(crate) fn listening_user(&self) -> io::Result<u32> {
+        let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
+        Ok(sockopt::socket_peercred(stream)?.uid.as_raw())
+    }
+
+    fn stream(&mut self) -> io::Result<&mut Registered> {
+        let stream = self.stream.as_mut();
         stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The stream with both directions watched, which a write needs that has to wait.
+    fn stream_of_both(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut UnixStream>> {
+        if matches!(self.stream, Some(Registered::Reading(_))) {
+            let stream = self.stream.take().map(Registered::into_both).transpose()?;
+            self.stream = stream.map(Registered::Both);
+            // A read that waits does so at the former registration.
+            cx.waker().wake_by_ref();
+        }
+        match &mut self.stream {
+            Some(Registered::Both(stream)) => Ok(Pin::new(stream)),
+            Some(Registered::Reading(_)) | None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 
@@ -136,10 +195,13 @@ impl<P: Send + Unpin + 'static> AsyncRead for PeerStream<P> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let must_peek = self.closer.is_some();
-        let stream = self.stream()?;
-        if !must_peek {
-            return stream.poll_read(cx, buffer);
-        }
+        let stream = match self.stream()? {
+            Registered::Reading(receiver) => return Pin::new(receiver).poll_read(cx, buffer),
+            Registered::Both(stream) if !must_peek => {
+                return Pin::new(stream).poll_read(cx, buffer);
+            }
+            Registered::Both(stream) => stream,
+        };
         loop {
             ready!(stream.poll_read_ready(cx))?;
             let room = buffer.initialize_unfilled();
@@ -162,21 +224,29 @@ impl<P: Send + Unpin + 'static> AsyncWrite for PeerStream<P> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(cx, bytes)
+        if let Registered::Reading(receiver) = self.stream()? {
+            match net::send(receiver, bytes, SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN) => {}
+                sent => return Poll::Ready(sent.map_err(io::Error::from)),
+            }
+        }
+        self.stream_of_both(cx)?.poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is buffered.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = net::shutdown(self.stream()?, Shutdown::Write);
+        Poll::Ready(shut.map_err(io::Error::from))
     }
 }
 
 impl<P: Send + 'static> Drop for PeerStream<P> {
     fn drop(&mut self) {
-        if let (Some(closer), Some(stream)) = (&self.closer, self.stream.take()) {
+        if let (Some(closer), Some(Registered::Both(stream))) = (&self.closer, self.stream.take()) {
             closer.close(stream, self.guard.take());
         }
     }

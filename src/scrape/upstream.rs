@@ -75,13 +75,12 @@ impl Found {
     /// [`Refusal::Connect`], or [`Refusal::Owner`] if the wrong user listens on the socket.
     pub(super) async fn connect(self, deadline: Instant) -> Result<Connected, Refused> {
         let (stream, passing) = dial(self.socket, deadline).await?;
-        // The user who called listen(2): the owner of the file may be another.
-        let credentials = stream.peer_cred();
         let stream = PeerStream::new(stream, self.guard, passing, &self.closer);
         let stream = stream.map_err(|error| Refused::new(Refusal::Connect, error))?;
         if let Some(owner) = self.owner {
-            let credentials = credentials.map_err(|error| Refused::new(Refusal::Owner, error))?;
-            if let Some(detail) = owner.mismatch(credentials.uid(), "answers on the socket") {
+            let user = stream.listening_user();
+            let user = user.map_err(|error| Refused::new(Refusal::Owner, error))?;
+            if let Some(detail) = owner.mismatch(user, "answers on the socket") {
                 return Err(Refused::new(Refusal::Owner, detail));
             }
         }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use rustix::fs::{self, Access, AtFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::net::{self, SocketAddrUnix};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use crate::io::files::{FileThreads, OneThread};
-use crate::io::unix_socket::{NewSocket, Passing};
+use crate::io::unix_socket::{NewSocket, Passing, Registered};
 use crate::refusal::{Refusal, Refused};
 
 /// A service's socket after every check that needs no connection.
@@ -31,7 +30,7 @@ pub(crate) struct OpenSocket {
 pub(crate) async fn dial(
     socket: OpenSocket,
     deadline: Instant,
-) -> Result<(UnixStream, Passing), Refused> {
+) -> Result<(Registered, Passing), Refused> {
     let OpenSocket { descriptor, thread } = socket;
     // It must stay open on a blocked thread, even after the scrape has timed out.
     let socket = Arc::new(descriptor);

@@ -48,8 +48,8 @@ fn socket_rules() -> Result<Rules, BackendError> {
         SeccompCmpOp::Lt,
         MIN_NETWORK_ADDRESS_BYTES,
     )?;
-    // No flag but MSG_NOSIGNAL: TCP Fast Open (MSG_FASTOPEN) connects by sending data.
-    let plain = masked(3, !libc::MSG_NOSIGNAL, 0)?;
+    // No other flags: TCP Fast Open (MSG_FASTOPEN) connects by sending data.
+    let plain = masked(3, !(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT), 0)?;
     let no_address = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     Ok(vec![
         (

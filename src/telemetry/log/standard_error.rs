@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::fstat;
+use rustix::fs::{FileType, Stat, fstat};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -19,16 +21,51 @@ pub(super) struct LogLines {
     /// Whether journald reads standard error: then each line begins with its priority
     /// (sd-daemon(3)), so that `journalctl --priority warning` works.
     has_priorities: bool,
+    output: Output,
+}
+
+/// What standard error is, which decides how to write to it without blocking.
+#[derive(Clone, Copy, Debug)]
+enum Output {
+    /// A file: writing does not wait for a reader.
+    File,
+    /// A socket, as journald's: one system call fails if there is no room (send(2), `MSG_DONTWAIT`).
+    Socket,
+    /// A pipe or a terminal, which must be asked first.
+    Other,
+}
+
+impl Output {
+    fn of(stderr: &Stat) -> Self {
+        match FileType::from_raw_mode(stderr.st_mode) {
+            FileType::RegularFile => Self::File,
+            FileType::Socket => Self::Socket,
+            _ => Self::Other,
+        }
+    }
+
+    /// Writes without blocking.
+    fn write_now(self, piece: &[u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Socket => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                rustix::net::send(io::stderr(), piece, flags)
+            }
+            Self::Other if !has_room() => Err(Errno::AGAIN),
+            Self::File | Self::Other => rustix::io::write(io::stderr(), piece),
+        }
+    }
 }
 
 impl LogLines {
     pub(super) fn from_environment() -> Self {
         let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         // The variable stays set for a child whose standard error goes elsewhere (systemd.exec(5)).
-        let is_journal = fstat(io::stderr())
-            .is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino));
+        let found = fstat(io::stderr());
+        let is_journal = |stderr: &Stat| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino);
         Self {
-            has_priorities: is_journal,
+            has_priorities: found.as_ref().is_ok_and(is_journal),
+            output: found.as_ref().map_or(Output::Other, Output::of),
         }
     }
 }
@@ -48,7 +85,7 @@ impl MakeWriter<'_> for LogLines {
     type Writer = StandardError;
 
     fn make_writer(&self) -> StandardError {
-        StandardError { priority: "" }
+        self.writer("")
     }
 
     fn make_writer_for(&self, line: &Metadata<'_>) -> StandardError {
@@ -59,7 +96,16 @@ impl MakeWriter<'_> for LogLines {
             Level::INFO => "<6>",
             _ => "<7>",
         };
-        StandardError { priority }
+        self.writer(priority)
+    }
+}
+
+impl LogLines {
+    fn writer(self, priority: &'static str) -> StandardError {
+        StandardError {
+            priority,
+            output: self.output,
+        }
     }
 }
 
@@ -67,6 +113,7 @@ impl MakeWriter<'_> for LogLines {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StandardError {
     priority: &'static str,
+    output: Output,
 }
 
 /// How many lines were dropped since the start.
@@ -131,10 +178,10 @@ impl Write for StandardError {
             &prefixed
         };
         let mut writer = WRITER.lock();
-        if writer.cut_off && writer.write_within_budget(b"\n") == 0 {
+        if writer.cut_off && writer.write_within_budget(self.output, b"\n") == 0 {
             return Ok(count_dropped(line));
         }
-        let taken = writer.write_within_budget(bytes);
+        let taken = writer.write_within_budget(self.output, bytes);
         writer.cut_off = 0 < taken && taken < bytes.len();
         if taken < bytes.len() {
             return Ok(count_dropped(line));
@@ -149,16 +196,21 @@ impl Write for StandardError {
 
 impl Writer {
     /// Writes as much as possible within the wait budget, and returns how much.
-    fn write_within_budget(&mut self, bytes: &[u8]) -> usize {
+    fn write_within_budget(&mut self, output: Output, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while let Some(piece) = bytes
             .get(taken..)
             .and_then(|rest| rest.chunks(MAX_WRITE_BYTES).next())
         {
-            if !self.wait_for_room() {
-                break;
-            }
-            match rustix::io::write(io::stderr(), piece) {
+            let written = match output.write_now(piece) {
+                Err(Errno::AGAIN) if self.wait_for_room() => output.write_now(piece),
+                Err(error) => Err(error),
+                Ok(written) => {
+                    self.renew();
+                    Ok(written)
+                }
+            };
+            match written {
                 Ok(written @ 1..) => taken += written,
                 Ok(0) | Err(_) => break,
             }
@@ -166,20 +218,20 @@ impl Writer {
         taken
     }
 
-    /// Waits for room within the wait budget, which is renewed only when there is room.
-    fn wait_for_room(&mut self) -> bool {
+    /// Renews the wait budget, which is done only while there is room.
+    fn renew(&mut self) {
         let now = Instant::now();
-        if has_room() {
-            if self
-                .renewed
-                .is_none_or(|last| now.duration_since(last) >= BUDGET_INTERVAL)
-            {
-                (self.wait_budget, self.renewed) = (WAIT_BUDGET, Some(now));
-            }
-            return true;
+        let is_due = |last| now.duration_since(last) >= BUDGET_INTERVAL;
+        if self.renewed.is_none_or(is_due) {
+            (self.wait_budget, self.renewed) = (WAIT_BUDGET, Some(now));
         }
+    }
+
+    /// Waits for room within the wait budget.
+    fn wait_for_room(&mut self) -> bool {
+        let begun = Instant::now();
         let found = !self.wait_budget.is_zero() && has_room_within(self.wait_budget);
-        self.wait_budget = self.wait_budget.saturating_sub(now.elapsed());
+        self.wait_budget = self.wait_budget.saturating_sub(begun.elapsed());
         found
     }
 }
