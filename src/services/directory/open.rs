@@ -55,11 +55,14 @@ fn open_step_by_step(directory: &Path) -> Result<OwnedFd, Errno> {
 /// `O_PATH` without `O_NOFOLLOW`: with both, openat2 would open a final symbolic link itself
 /// instead of refusing it.
 pub(super) fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    if WITHOUT_OPENAT2.is_completed() {
+        return open_by_one_name(directory, file);
+    }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match fs::openat2(directory, file, flags, Mode::empty(), resolve) {
         Err(error @ (Errno::NOSYS | Errno::PERM)) => {
-            OPENAT2_WARNING.call_once(|| {
+            WITHOUT_OPENAT2.call_once(|| {
                 // As the units of systemd do, by RestrictSUIDSGID=.
                 tracing::info!(%error, "openat2 is not available here: aegis opens sockets by openat with O_NOFOLLOW, which is as safe");
             });
@@ -67,6 +70,18 @@ pub(super) fn open_beneath(directory: &OwnedFd, file: &str) -> io::Result<OwnedF
         }
         opened => Ok(opened?),
     }
+}
+
+/// Opens a file of the directory that is at a path now, in one system call: following no link, to the
+/// directory or of it. `None` if that fails, or is not possible.
+pub(super) fn open_by_path(directory: &Path, links: Links, file: &str) -> Option<OwnedFd> {
+    let is_one_step = matches!(links, Links::Refused) && !file.contains('/') && file != "..";
+    if !is_one_step || WITHOUT_OPENAT2.is_completed() {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(CWD, directory.join(file), flags, Mode::empty(), resolve).ok()
 }
 
 /// Why a name beneath a directory cannot be opened for lack of permission.
@@ -77,7 +92,8 @@ pub(super) fn not_searchable(error: &io::Error) -> String {
     )
 }
 
-static OPENAT2_WARNING: Once = Once::new();
+/// Completed once openat2 has failed for want of the system call.
+static WITHOUT_OPENAT2: Once = Once::new();
 
 /// Opens a name beneath a directory on kernels before 5.6, and in containers without openat2.
 ///
@@ -120,5 +136,31 @@ mod tests {
             assert_eq!(inodes[1].map(drop), expected, "{}", path.display());
         }
         assert!(open_step_by_step(Path::new("src")).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_opened_by_path_only_in_its_directory_and_through_no_link() {
+        use std::os::unix::fs::symlink;
+        let parent = tempfile::tempdir().unwrap();
+        let parent = parent.path().canonicalize().unwrap();
+        std::fs::create_dir_all(parent.join("a/b")).unwrap();
+        std::fs::write(parent.join("a/file"), "").unwrap();
+        std::fs::write(parent.join("outside"), "").unwrap();
+        symlink("a", parent.join("link")).unwrap();
+        symlink("file", parent.join("a/other")).unwrap();
+        for (directory, links, file, is_opened) in [
+            ("a", Links::Refused, "file", true),
+            ("a", Links::Followed, "file", false),
+            ("a", Links::Refused, "other", false),
+            ("a", Links::Refused, "absent", false),
+            ("a", Links::Refused, "../outside", false),
+            ("a", Links::Refused, "b/..", false),
+            ("a", Links::Refused, "..", false),
+            ("link", Links::Refused, "file", false),
+        ] {
+            let opened = open_by_path(&parent.join(directory), links, file);
+            assert_eq!(opened.is_some(), is_opened, "{directory} {file}");
+        }
+        assert!(open_by_path(&parent.join("a"), Links::Refused, "/etc/passwd").is_none());
     }
 }
