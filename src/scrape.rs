@@ -45,7 +45,7 @@ use exchange::Exchange;
 pub use explain::{Explained, Shows, explain};
 pub use handshake::{HandshakeStream, Session};
 pub use probe::{Probed, probe};
-use revoked::{still_allowed, still_valid, wait_until_revoked};
+use revoked::{follow_gate, still_valid, wait_until_revoked};
 pub(crate) use route::{Target, parse_target};
 #[cfg(any(test, fuzzing))]
 pub use test_support::{ConnectionEnd, InMemoryConnection};
@@ -96,12 +96,8 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
     let mut grace = gate.limits.handshake_timeout;
     let mut idle_since = Instant::now();
     loop {
-        let current = Arc::clone(&gates.borrow_and_update());
-        if !Arc::ptr_eq(&current, &gate) {
-            gate = current;
-            if !still_allowed(session, &gate, state) {
-                return Disposition::Reuse;
-            }
+        if !follow_gate(session, gates, &mut gate, state) {
+            return Disposition::Reuse;
         }
         let idle_until = idle_since + gate.limits.idle_timeout;
         let next = tokio::select! {
@@ -124,7 +120,9 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
                 return Disposition::Reuse;
             }
         };
-        if !still_valid(session, &gate, state) {
+        // Again: a gate that was put in force after the look above decides every request after it.
+        let allowed = follow_gate(session, gates, &mut gate, state);
+        if !allowed || !still_valid(session, &gate, state) {
             return Disposition::Reuse;
         }
         // An idle connection is not closed for its age: a scraper may be about to use it, and would

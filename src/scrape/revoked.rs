@@ -14,8 +14,23 @@ use crate::gate::Gate;
 use crate::refusal::Refused;
 use crate::state::State;
 
+/// Takes over the gate in force. If it is another one, returns whether it still admits the scraper.
+pub(super) fn follow_gate<S>(
+    session: &Session<S>,
+    gates: &mut watch::Receiver<Arc<Gate>>,
+    gate: &mut Arc<Gate>,
+    state: &State,
+) -> bool {
+    let current = Arc::clone(&gates.borrow_and_update());
+    if Arc::ptr_eq(&current, gate) {
+        return true;
+    }
+    *gate = current;
+    still_allowed(session, gate, state)
+}
+
 /// Whether the gate still admits a scraper. If not, records it.
-pub(super) fn still_allowed<S>(session: &Session<S>, gate: &Gate, state: &State) -> bool {
+fn still_allowed<S>(session: &Session<S>, gate: &Gate, state: &State) -> bool {
     let presented = &session.presented;
     let judged = handshake::judge(presented, gate);
     if let Err(refused) = &judged {

@@ -1,14 +1,15 @@
 mod cut_answers;
 
 use std::future::poll_fn;
+use std::io;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::time::advance;
 
 use super::super::Target;
@@ -21,9 +22,7 @@ const SCRAPER: &str = "prometheus.example.org";
 
 /// Writes the files of a configuration, and returns the scraper's chain.
 fn write_files(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let ca = new_ca();
     let mut scraper = CertificateParams::new([SCRAPER.to_owned()]).unwrap();
     scraper.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     let scraper = scraper.signed_by(&KeyPair::generate().unwrap(), &ca);
@@ -37,6 +36,12 @@ fn write_files(folder: &Path) -> Vec<CertificateDer<'static>> {
         std::fs::write(folder.join(name), text).unwrap();
     }
     vec![scraper.unwrap().der().clone()]
+}
+
+fn new_ca() -> CertifiedIssuer<'static, KeyPair> {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A configuration that grants the scraper this service.
@@ -67,11 +72,15 @@ fn granting(service: &str, folder: &Path) -> Config {
 
 /// A connection of a scraper that is granted aegis's own metrics.
 fn connect() -> (TempDir, InMemoryConnection<DuplexStream>) {
+    connect_over(duplex(1).0)
+}
+
+fn connect_over<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> (TempDir, InMemoryConnection<S>) {
     let folder = tempfile::tempdir().unwrap();
     let chain = write_files(folder.path());
     let config = granting("metrics", folder.path());
     let source = "192.0.2.7:40000".parse().unwrap();
-    let connection = InMemoryConnection::new(config, source, chain, duplex(1).0).unwrap();
+    let connection = InMemoryConnection::new(config, source, chain, stream).unwrap();
     (folder, connection)
 }
 
@@ -119,6 +128,66 @@ async fn a_request_that_arrives_with_a_new_gate_is_judged_by_the_new_gate() {
     };
     let (ended, ()) = tokio::join!(connection.serve(stream), client);
     assert_eq!(ended, ConnectionEnd::Closed);
+}
+
+/// A stream whose first read replaces the gate, and then finds a request: both come after the
+/// connection has looked for another gate.
+#[derive(Default)]
+struct LateRequest {
+    replaced_by: Option<(Arc<State>, Gate)>,
+    answers: Vec<u8>,
+}
+
+impl AsyncRead for LateRequest {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some((state, gate)) = self.replaced_by.take() {
+            drop(state.replace(gate));
+            buffer.put_slice(REQUEST);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for LateRequest {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        answer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.answers.extend(answer);
+        Poll::Ready(Ok(answer.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_just_after_a_new_gate_is_judged_by_it() {
+    for (ca, is_answered) in [(None, true), (Some(new_ca()), false)] {
+        let (folder, mut connection) = connect_over(LateRequest::default());
+        if let Some(ca) = ca {
+            std::fs::write(folder.path().join("ca.pem"), ca.as_ref().pem()).unwrap();
+        }
+        let gate = Gate::build(granting("metrics", folder.path()), None).unwrap();
+        let stream = LateRequest {
+            replaced_by: Some((Arc::clone(connection.state()), gate)),
+            answers: Vec::new(),
+        };
+        connection.serve(stream).await;
+        let answers = &connection.session.stream.answers;
+        assert_eq!(answers.starts_with(b"HTTP/1.1 200 OK\r\n"), is_answered);
+        assert_eq!(answers.is_empty(), !is_answered);
+    }
 }
 
 #[tokio::test]
