@@ -87,14 +87,14 @@ impl State {
             concurrency: Arc::default(),
             services: Arc::clone(gate.services.shared()),
             recorder: Recorder::default(),
-            gate: watch::Sender::new(Arc::new(gate)),
+            gate: watch::channel(Arc::new(gate)).0,
             last_reload: Mutex::new(LastReload::now()),
             reading: Mutex::default(),
             reloads,
             addresses,
             host_name: HostName::current(),
             sandbox: OnceLock::new(),
-            drain: watch::Sender::new(false),
+            drain: watch::channel(false).0,
         }
     }
 

@@ -1,0 +1,1 @@
+../../../../src/policy/service_name.rs

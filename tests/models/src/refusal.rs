@@ -1,0 +1,1 @@
+../../../src/refusal.rs

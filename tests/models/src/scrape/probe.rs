@@ -1,0 +1,4 @@
+//! Stub: a command, not part of a connection.
+
+pub struct Probed;
+pub fn probe() {}

@@ -1,0 +1,1 @@
+//! Stub: the exchange is one.

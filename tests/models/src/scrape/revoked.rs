@@ -1,0 +1,1 @@
+../../../../src/scrape/revoked.rs

@@ -1,0 +1,1 @@
+//! Stub: for the tests of aegis.
