@@ -3,8 +3,8 @@
 //!
 //! usage: aegis-models [--schedules COUNT] [--seed NUMBER] [MODEL...]
 //!
-//! Runs each model with COUNT random schedules, and with COUNT of few preemptions (PCT). The same seed
-//! makes the same schedules.
+//! Runs each model with COUNT random schedules, and with COUNT schedules of two preemptions (PCT). The
+//! same seed makes the same schedules.
 
 #![expect(
     dead_code,
@@ -103,7 +103,7 @@ fn run(model: &Model, arguments: &Arguments) {
     config.silence_warnings = true;
     let random = RandomScheduler::new_from_seed(seed, schedules);
     Runner::new(random, config.clone()).run(model.run);
-    let few_preemptions = PctScheduler::new_from_seed(seed, PREEMPTIONS, schedules);
+    let few_preemptions = PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
     Runner::new(few_preemptions, config).run(model.run);
     let seconds = begun.elapsed().as_secs_f64();
     let Model { name, .. } = model;
@@ -114,5 +114,5 @@ fn run(model: &Model, arguments: &Arguments) {
 const STACK_BYTES: usize = 256 * 1024;
 /// More than any schedule needs that ends.
 const MAX_STEPS: usize = 100_000;
-/// The bug that the models found needs one. More make each harder to hit.
-const PREEMPTIONS: usize = 3;
+/// Two threads are preempted at random steps. More would make each bug that needs fewer harder to hit.
+const PCT_DEPTH: usize = 3;
