@@ -130,6 +130,12 @@ fn parse_target(target: &str) -> Option<(Target, Option<String>)> {
         Some(at) => (&target[..at], Some(target[at + 1..].to_owned())),
         None => (target, None),
     };
+    if query
+        .as_ref()
+        .is_some_and(|query| !query.is_ascii() || query.contains(['"', '<', '>']))
+    {
+        return None;
+    }
     let name = path.strip_prefix('/')?;
     is_name(name).then(|| (Target::Service(name.to_owned()), query))
 }

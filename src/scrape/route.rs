@@ -54,7 +54,22 @@ pub(crate) fn parse_target(raw: &str) -> Result<(Target, Option<String>), Refuse
     };
     let name = path.strip_prefix('/').ok_or_else(refused)?;
     let service = name.parse().map_err(|_| refused())?;
+    if query
+        .as_deref()
+        .is_some_and(|query| !query.bytes().all(is_query_byte))
+    {
+        let detail = "a character that must be percent-encoded";
+        return Err(Refused::new(Refusal::Query, detail));
+    }
     Ok((Target::Service(service), query))
+}
+
+/// Whether a byte may stand in a query.
+///
+/// RFC 3986 has fewer: it lacks ``[ ] { } | \ ^ ` ``, which browsers and curl send as they are, as in
+/// `collect[]=cpu`. The others are refused by one server or another, and encoded by every scraper.
+fn is_query_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>')
 }
 
 /// The timeout of a scrape.

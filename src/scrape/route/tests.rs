@@ -106,6 +106,18 @@ fn a_query_is_split_from_the_target() {
 }
 
 #[test]
+fn a_query_has_only_characters_that_every_server_accepts() {
+    for query in ["x=:@!$&'()*+,;=/?-._~%41", "x[]={1}|\\^`"] {
+        let request = get(&format!("/node?{query}"), "").unwrap();
+        assert_eq!(request.query.as_deref(), Some(query));
+    }
+    for query in ["x=\"1\"", "x=<", "x=>", "x=\u{f6}", "x=\u{80}"] {
+        let refused = get(&format!("/node?{query}"), "").unwrap_err();
+        assert_eq!(refused, Refusal::Query, "{query}");
+    }
+}
+
+#[test]
 fn view_paths_are_not_service_names() {
     for view in View::ALL {
         let request = get(view.target(), "").unwrap();
