@@ -15,10 +15,11 @@
 //!   never see the bytes of another, and the memory of each connection has a known bound.
 //!
 //! The price: no HTTP/2, no trailers, no parallel pipelining (requests are answered in order), and less
-//! experience in the field than hyper's server has. Four things hold this code to the standard:
+//! experience in the field than hyper's server has. Five things hold this code to the standard:
 //! `httparse` splits the head, a property test compares every accepted head with hyper's server
-//! (`scrape/route/reference.rs`), `cargo fuzz` compares with a second grammar, and the conformance
-//! kit (`tests/conformance`) sends it, nginx and HAProxy the same good and malformed requests.
+//! (`scrape/route/reference.rs`), `cargo fuzz` compares with a second grammar, the conformance kit
+//! (`tests/conformance`) sends it, nginx and HAProxy the same good and malformed requests, and
+//! `.ci/heads` compares it with hyper, Go, nginx and HAProxy on random heads.
 
 mod reader;
 mod request;
