@@ -68,7 +68,7 @@ def end(process):
 
 
 def config(more="", *, top="", pki="pki", services="services", listen=("127.0.0.1:0",), networks=("127.0.0.1",),
-           identities=("dns:prometheus.example.org",), crls=(), key=None):  # fmt: skip
+           identities=("dns:prometheus.example.org",), crls=(), key=None, min_version="1.3"):  # fmt: skip
     """The text of aegis.toml: one entry that allows all services, `top` before the tables and `more` after them."""
     texts = lambda values: json.dumps([str(value) for value in values])
     return f"""listen = {texts(listen)}
@@ -80,6 +80,7 @@ cert_file = "{pki}/server.pem"
 key_file = "{key or f'{pki}/server.key'}"
 client_ca_file = "{pki}/ca.pem"
 client_crl_files = {texts(crls)}
+min_version = "{min_version}"
 [[allow]]
 networks = {texts(networks)}
 identities = {texts(identities)}
