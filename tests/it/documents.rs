@@ -1,5 +1,6 @@
 //! Documents, scripts and shipped files agree with aegis.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aegis::config::{Config, Limits, Overrides, Owner};
@@ -236,25 +237,41 @@ fn documents_beneath(folder: &Path) -> Vec<PathBuf> {
     documents
 }
 
-/// Each row of the security model's tables, with the evidence in its last column.
-fn evidence() -> Vec<(String, Vec<String>)> {
+/// A row of the security model's tables.
+struct Threat {
+    row: String,
+    /// Tests, files and parts of CI that show it.
+    shown: Vec<String>,
+    /// Programs of others that check it too, with their part of CI. Can be empty.
+    judged: String,
+}
+
+fn threats() -> Vec<Threat> {
     let text = document("docs/security.md");
     let rows = text.lines().filter(|line| line.starts_with("| "));
     let rows = rows.filter(|line| !line.starts_with("| threat |"));
     let split = rows.map(|row| {
-        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let cells: Vec<&str> = row.trim_end_matches('|').split(" | ").collect();
+        let [_, _, shown, judged] = cells[..] else {
+            panic!("not four columns: {row}")
+        };
         let shown = shown.split('`').filter(|part| !part.trim().is_empty());
-        (row.to_owned(), shown.map(str::to_owned).collect())
+        Threat {
+            row: row.to_owned(),
+            shown: shown.map(str::to_owned).collect(),
+            judged: judged.to_owned(),
+        }
     });
     split.collect()
 }
 
 #[test]
 fn every_threat_in_the_security_model_names_existing_tests() {
-    let rows = evidence();
-    assert!(rows.len() > 40, "{} rows", rows.len());
-    for (row, shown) in &rows {
+    let threats = threats();
+    assert!(threats.len() > 40, "{} rows", threats.len());
+    for Threat { row, shown, judged } in &threats {
         assert!(!shown.is_empty(), "nothing shows {row}");
+        assert!(judged.is_empty() || judged.contains("`.ci/"), "{row}");
         for name in shown {
             let Some((file, test)) = name.rsplit_once("::") else {
                 assert!(root().join(name).exists(), "there is no {name}");
@@ -270,11 +287,37 @@ fn every_threat_in_the_security_model_names_existing_tests() {
     }
 }
 
+/// `.ci/NAME` is a script and a part. `.ci/run NAME` is a part, which need not have a script.
+#[test]
+fn every_part_of_ci_in_the_documents_exists() {
+    let run = document(".ci/run");
+    let parts = run.split("\nPARTS='\n").nth(1).unwrap();
+    let parts = parts.split("\n'\n").next().unwrap().lines();
+    let parts: Vec<&str> = parts.map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(parts.len() > 30, "{parts:?}");
+    for name in ["docs/security.md", "docs/tls.md"] {
+        let text = document(name);
+        let named = text.split("`.ci/").skip(1);
+        let named: Vec<&str> = named.map(|rest| rest.split('`').next().unwrap()).collect();
+        assert!(!named.is_empty(), "{name}");
+        let unknown = named.into_iter().filter(|named| {
+            let part = named.strip_prefix("run ");
+            let has_script = part.is_some() || root().join(".ci").join(named).exists();
+            !has_script || !parts.contains(&part.unwrap_or(named))
+        });
+        let unknown: BTreeSet<&str> = unknown.collect();
+        assert!(
+            unknown.is_empty(),
+            "{name}: no parts of .ci/run: {unknown:?}"
+        );
+    }
+}
+
 #[test]
 fn every_hostile_peer_test_is_in_the_security_model() {
-    let named: Vec<String> = evidence()
+    let named: Vec<String> = threats()
         .into_iter()
-        .flat_map(|(_, shown)| shown)
+        .flat_map(|threat| threat.shown)
         .collect();
     for file in [
         "hostile_bodies",
