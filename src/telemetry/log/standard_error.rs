@@ -37,10 +37,13 @@ enum Output {
 
 impl Output {
     fn of(stderr: &Stat) -> Self {
-        match FileType::from_raw_mode(stderr.st_mode) {
-            FileType::RegularFile => Self::File,
-            FileType::Socket => Self::Socket,
-            _ => Self::Other,
+        let kind = FileType::from_raw_mode(stderr.st_mode);
+        if kind == FileType::RegularFile {
+            Self::File
+        } else if kind == FileType::Socket {
+            Self::Socket
+        } else {
+            Self::Other
         }
     }
 
