@@ -28,7 +28,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `text` | text from outside: escaping, hiding private keys, where a value came from |
-//! | `io` | deadlines, Unix sockets, threads for file systems that can hang |
+//! | `io` | deadlines, Unix sockets, threads for file systems that can hang, links on a path |
 //! | `refusal` | every way to say no: the one enum, its sentences and remedies |
 //! | `policy` | peers, networks, identities, service names; who may scrape what |
 //! | `config` | what operators write, checked: all errors at once |

@@ -22,7 +22,6 @@ mod handshakes;
 mod reloads;
 
 use std::net::SocketAddr;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -43,7 +42,7 @@ pub(crate) use connections::{ConnectionGuard, PeerHistory};
 pub(crate) use handshakes::HandshakeLimiter;
 pub use reloads::LastReload;
 use reloads::MAX_RELOAD_WAIT;
-pub(crate) use reloads::{Reading, ReloadRequest, Reloaded};
+pub(crate) use reloads::{Reading, ReloadReceiver, ReloadSender, Reloaded, reload_queue};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -55,9 +54,9 @@ pub struct State {
     services: Arc<SharedServices>,
     pub(crate) recorder: Recorder,
     last_reload: Mutex<LastReload>,
-    /// When reading files began, while they are being read.
-    reading: Mutex<Option<Instant>>,
-    reloads: SyncSender<ReloadRequest>,
+    /// When the current reload began, while there is one.
+    reading: watch::Sender<Option<Instant>>,
+    reloads: ReloadSender,
     addresses: Vec<SocketAddr>,
     pub(crate) host_name: HostName,
     /// The layers of the sandbox, once it was entered.
@@ -76,11 +75,7 @@ pub(crate) struct SandboxLayer {
 
 impl State {
     /// The state of an aegis that listens on these addresses and starts with this gate.
-    pub(crate) fn new(
-        gate: Gate,
-        addresses: Vec<SocketAddr>,
-        reloads: SyncSender<ReloadRequest>,
-    ) -> Self {
+    pub(crate) fn new(gate: Gate, addresses: Vec<SocketAddr>, reloads: ReloadSender) -> Self {
         Self {
             connections: Arc::default(),
             handshakes: Mutex::new(Arc::new(HandshakeLimiter::new(gate.limits.handshakes))),
@@ -89,7 +84,7 @@ impl State {
             recorder: Recorder::default(),
             gate: watch::channel(Arc::new(gate)).0,
             last_reload: Mutex::new(LastReload::now()),
-            reading: Mutex::default(),
+            reading: watch::Sender::default(),
             reloads,
             addresses,
             host_name: HostName::current(),
@@ -165,13 +160,18 @@ impl State {
 
     /// Notes that files are being read, until the guard is dropped.
     pub(crate) fn reading(&self) -> Reading<'_> {
-        *self.reading.lock() = Some(Instant::now());
+        self.reading.send_replace(Some(Instant::now()));
         Reading(self)
+    }
+
+    /// Watches when a reload began; `None` between reloads.
+    pub(crate) fn readings(&self) -> watch::Receiver<Option<Instant>> {
+        self.reading.subscribe()
     }
 
     /// How long reading files has taken so far.
     pub(crate) fn reading_for(&self) -> Duration {
-        let begun = *self.reading.lock();
+        let begun = *self.reading.borrow();
         begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
@@ -183,7 +183,7 @@ impl State {
 
     /// Requests a reload without waiting for it. A full queue is no problem: one reload serves all.
     pub(crate) fn request_reload(&self) {
-        drop(self.reloads.try_send(None));
+        self.reloads.send(None);
     }
 
     /// Requests a reload, and waits for its outcome.
@@ -192,7 +192,7 @@ impl State {
         if self.is_draining() {
             return Reloaded::Stopping;
         }
-        if self.reloads.try_send(Some(waiting)).is_err() {
+        if !self.reloads.send(Some(waiting)) {
             return Reloaded::TooMany;
         }
         tokio::select! {

@@ -4,7 +4,7 @@
 //! as any other, over any stream.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::http::RequestReader;
 use crate::policy::peer::Peer;
-use crate::state::{ConnectionLimiter, State};
+use crate::state::{ConnectionLimiter, State, reload_queue};
 
 /// The connection of an authenticated scraper, and its state.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InMemoryConnection<S> {
         let presented = presented.map_err(|refused| format!("{refused:?}"))?;
         let guard = ConnectionLimiter::take(&Arc::default(), &peer, &gate.limits);
         let guard = guard.map_err(|refused| refused.refusal.to_string())?;
-        let (reloads, _) = mpsc::sync_channel(1);
+        let (reloads, _) = reload_queue(1).map_err(|error| error.to_string())?;
         Ok(Self {
             state: Arc::new(State::new(gate, vec![reached], reloads)),
             session: Session::in_memory(stream, presented, reached, guard),

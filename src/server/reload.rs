@@ -6,23 +6,25 @@
 //! scrape. A file that cannot be read in time counts as broken, and does not delay the removals in
 //! other files.
 
+mod inotify;
+mod lookout;
 mod reader;
+mod retry;
 mod watched;
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, sleep_until};
 use tracing::{error, warn};
 
 use crate::config::{Config, Overrides};
 use crate::server::systemd::Supervisor;
-use crate::state::{ReloadRequest, State};
+use crate::state::{ReloadSender, State, reload_queue};
 use crate::telemetry::log;
 use reader::{Phase, Reader};
 pub(crate) use watched::Watched;
@@ -35,33 +37,24 @@ pub(crate) struct Reloader {
     /// The reader, until its thread starts.
     reader: Option<Reader>,
     phases: mpsc::Receiver<Phase>,
-    /// When expiring certificates and CRLs were last logged.
-    reminded: Instant,
-    /// How many dropped log lines have been reported.
-    reported_dropped: u64,
-    /// Whether the running reload has been reported as slow.
-    reported_slow: bool,
 }
 
 impl Reloader {
     /// Creates the reloader, and the channel that requests a reload.
     ///
     /// # Errors
-    /// SIGHUP cannot be handled.
+    /// SIGHUP cannot be handled, or the system has no more descriptors.
     pub(crate) fn new(
         overrides: &Overrides,
         config: &Config,
         watched: Watched,
-    ) -> io::Result<(Self, SyncSender<ReloadRequest>)> {
+    ) -> io::Result<(Self, ReloadSender)> {
         let (phases_tx, phases) = mpsc::channel(MAX_PHASES);
-        let (reloads, requests) = sync_channel(MAX_REQUESTS);
+        let (reloads, requests) = reload_queue(MAX_REQUESTS)?;
         let reloader = Self {
             hangup: signal(SignalKind::hangup())?,
             reader: Some(Reader::new(overrides, config, watched, requests, phases_tx)),
             phases,
-            reminded: Instant::now(),
-            reported_dropped: 0,
-            reported_slow: false,
         };
         Ok((reloader, reloads))
     }
@@ -77,46 +70,80 @@ impl Reloader {
         }
     }
 
-    /// Requests a reload on SIGHUP, and reports reloads to the service manager. Runs forever.
+    /// Requests a reload on SIGHUP, reports reloads to the service manager, and logs what needs
+    /// attention. Runs forever, and wakes only for a reason.
     pub(crate) async fn run(&mut self, state: &State, supervisor: &Supervisor) -> Infallible {
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => state.request_reload(),
-                Some(phase) = self.phases.recv() => match phase {
-                    Phase::Begun => supervisor.reloading().await,
-                    Phase::Ended => supervisor.ready(state).await,
-                },
-                () = sleep(CHECK_PERIOD) => {}
+        let requests = async {
+            loop {
+                tokio::select! {
+                    _ = self.hangup.recv() => state.request_reload(),
+                    Some(phase) = self.phases.recv() => match phase {
+                        Phase::Begun => supervisor.reloading().await,
+                        Phase::Ended => supervisor.ready(state).await,
+                    },
+                }
             }
-            self.log_reminders(state);
+        };
+        tokio::select! {
+            never = requests => never,
+            never = log_reminders(state) => never,
+            never = log_dropped_lines() => never,
+            never = log_slow_reloads(state) => never,
         }
-    }
-
-    /// Repeats warnings for an operator who reads only the recent log.
-    fn log_reminders(&mut self, state: &State) {
-        if self.reminded.elapsed() >= REMINDER_PERIOD {
-            self.reminded = Instant::now();
-            for warning in state.gate().expiring() {
-                warn!("{warning}");
-            }
-        }
-        let dropped = log::dropped_lines();
-        if dropped > self.reported_dropped && log::has_room() {
-            let lines = dropped.saturating_sub(self.reported_dropped);
-            self.reported_dropped = dropped;
-            warn!(lines, "dropped log lines: stderr was not being read");
-        }
-        let is_slow = state.reading_for() >= SLOW_RELOAD;
-        if is_slow && !self.reported_slow {
-            error!(
-                "reading the configuration and its files takes longer than {SLOW_RELOAD:?}: changes wait until it ends; look for a hung file system"
-            );
-        }
-        self.reported_slow = is_slow;
     }
 }
 
-const CHECK_PERIOD: Duration = Duration::from_secs(1);
+/// Repeats warnings for an operator who reads only the recent log.
+async fn log_reminders(state: &State) -> Infallible {
+    loop {
+        sleep(REMINDER_PERIOD).await;
+        for warning in state.gate().expiring() {
+            warn!("{warning}");
+        }
+    }
+}
+
+/// Logs how many log lines were dropped, once there is room for that line.
+async fn log_dropped_lines() -> Infallible {
+    let mut reported = 0;
+    loop {
+        let dropped = log::dropped_lines();
+        if dropped == reported {
+            log::line_dropped().await;
+        } else if log::has_room() {
+            let lines = dropped.saturating_sub(reported);
+            reported = dropped;
+            warn!(lines, "dropped log lines: stderr was not being read");
+        }
+        sleep(DROPPED_PERIOD).await;
+    }
+}
+
+/// Logs once if a reload takes very long.
+async fn log_slow_reloads(state: &State) -> Infallible {
+    let mut readings = state.readings();
+    loop {
+        let begun = *readings.borrow_and_update();
+        let is_slow = async {
+            match begun {
+                Some(begun) => sleep_until((begun + SLOW_RELOAD).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The sender lives as long as the state.
+            _ = readings.changed() => continue,
+            () = is_slow => {}
+        }
+        error!(
+            "reading the configuration and its files takes longer than {SLOW_RELOAD:?}: changes wait until it ends; look for a hung file system"
+        );
+        drop(readings.changed().await);
+    }
+}
+
+/// How often dropped log lines are reported at most.
+const DROPPED_PERIOD: Duration = Duration::from_secs(1);
 
 /// The log of any day has the reminders.
 const REMINDER_PERIOD: Duration = Duration::from_secs(6 * 60 * 60);

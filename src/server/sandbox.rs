@@ -9,7 +9,6 @@ mod attempts;
 mod calls;
 mod files;
 mod paths;
-mod route;
 
 use std::fmt;
 use std::io;

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use rustix::fs::{self, Mode, Stat};
 use rustix::io::Errno;
 
-use crate::io::file_deadline;
 use crate::io::files::OneThread;
+use crate::io::{file_deadline, file_systems};
 use crate::refusal::{Refusal, Refused};
 pub(crate) use list::Listing;
 pub(super) use list::{MAX_FILES, MAX_SOCKET_FILES};
@@ -35,19 +35,6 @@ pub(super) struct Directory {
     is_local: AtomicBool,
     thread: OneThread,
 }
-
-/// File systems that need no other host and no program to answer (statfs(2)).
-const LOCAL_FILE_SYSTEMS: &[i64] = &[
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0x794c_7630, // overlayfs
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // XFS
-    0x9123_683e, // Btrfs
-    0xf2f5_2010, // F2FS
-    0x2fc1_2fc1, // ZFS
-    0xca45_1a4e, // bcachefs
-];
 
 /// An open directory.
 #[derive(Debug)]
@@ -220,8 +207,7 @@ impl Directory {
             }
         }
         let descriptor = Arc::new(open(&self.path, self.links)?);
-        let kind = fs::fstatfs(&descriptor);
-        let is_local = kind.is_ok_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind.f_type));
+        let is_local = file_systems::is_local(&descriptor);
         self.is_local.store(is_local, Ordering::Relaxed);
         let opened = Held {
             device_and_inode: device_and_inode(&fs::fstat(&descriptor)?),

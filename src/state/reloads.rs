@@ -1,13 +1,76 @@
 //! Requests for a reload, and its outcome.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
 use super::State;
 
 /// A request for a reload: from a signal, or from an operator who waits for the outcome.
 pub(crate) type ReloadRequest = Option<oneshot::Sender<LastReload>>;
+
+/// The sending side of the queue of requests.
+#[derive(Debug)]
+pub(crate) struct ReloadSender {
+    queue: SyncSender<ReloadRequest>,
+    wake: Arc<OwnedFd>,
+}
+
+/// The receiving side. Its descriptor is readable while requests may wait, so that one poll(2) can
+/// wait for requests and for changes of files.
+#[derive(Debug)]
+pub(crate) struct ReloadReceiver {
+    queue: Receiver<ReloadRequest>,
+    wake: Arc<OwnedFd>,
+}
+
+/// A queue for so many requests.
+///
+/// # Errors
+/// The system has no more descriptors.
+pub(crate) fn reload_queue(capacity: usize) -> io::Result<(ReloadSender, ReloadReceiver)> {
+    let (sender, receiver) = sync_channel(capacity);
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let sender = ReloadSender {
+        queue: sender,
+        wake: Arc::clone(&wake),
+    };
+    let receiver = ReloadReceiver {
+        queue: receiver,
+        wake,
+    };
+    Ok((sender, receiver))
+}
+
+impl ReloadSender {
+    /// Adds a request, and returns whether there was room for it.
+    pub(crate) fn send(&self, request: ReloadRequest) -> bool {
+        let is_sent = self.queue.try_send(request).is_ok();
+        // It fails only while it is readable, which wakes the receiver as well.
+        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
+        is_sent
+    }
+}
+
+impl ReloadReceiver {
+    /// Takes all requests that wait.
+    pub(crate) fn take(&self) -> Vec<ReloadRequest> {
+        // Before the queue is read: a later request makes it readable again.
+        rustix::io::read(&self.wake, &mut [0; 8]).ok();
+        self.queue.try_iter().collect()
+    }
+}
+
+impl AsFd for ReloadReceiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
 
 /// The outcome of a reload that an operator requested.
 #[derive(Debug)]
@@ -72,7 +135,7 @@ pub(crate) struct Reading<'a>(pub(super) &'a State);
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        *self.0.reading.lock() = None;
+        self.0.reading.send_replace(None);
     }
 }
 

@@ -35,12 +35,13 @@ mod file_layouts;
 mod namespaces;
 mod container_mounts;
 mod name_service;
+mod inotify_limit;
 mod no_configuration;
 
 /// Returns the reason if this machine does not meet a requirement.
 type Missing = fn() -> Option<String>;
 
-const NEEDS: [(&str, Missing, Tests); 10] = [
+const NEEDS: [(&str, Missing, Tests); 11] = [
     ("root", root::missing, root::TESTS),
     ("ipv6", ipv6::missing, ipv6::TESTS),
     ("openssl", openssl::missing, openssl::TESTS),
@@ -57,6 +58,11 @@ const NEEDS: [(&str, Missing, Tests); 10] = [
         "name_service",
         container_mounts::missing,
         name_service::TESTS,
+    ),
+    (
+        "inotify_limit",
+        inotify_limit::missing,
+        inotify_limit::TESTS,
     ),
     (
         "no_configuration",

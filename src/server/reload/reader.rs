@@ -4,19 +4,21 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self as blocking, Receiver};
+use std::sync::mpsc as blocking;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use super::lookout::Lookout;
+use super::retry::Retry;
 use super::watched::Watched;
 use crate::config::{Config, ConfigError, Listen, Log, Overrides, Sandbox, Tls};
 use crate::gate::{Broken, Gate, Held, Sound};
 use crate::io::file_deadline;
 use crate::server::listen;
-use crate::state::{LastReload, ReloadRequest, State};
+use crate::state::{LastReload, ReloadReceiver, State};
 use crate::tls::credentials::Parts;
 
 /// What the service manager is notified of.
@@ -32,8 +34,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Reader {
     overrides: Overrides,
-    watched: Watched,
-    requests: Receiver<ReloadRequest>,
+    lookout: Lookout,
+    requests: ReloadReceiver,
     phases: mpsc::Sender<Phase>,
     /// The settings that this process runs with.
     running: RestartOnly,
@@ -107,13 +109,13 @@ impl Reader {
         overrides: &Overrides,
         config: &Config,
         mut watched: Watched,
-        requests: Receiver<ReloadRequest>,
+        requests: ReloadReceiver,
         phases: mpsc::Sender<Phase>,
     ) -> Self {
         watched.add(&config.tls);
         Self {
             overrides: overrides.clone(),
-            watched,
+            lookout: Lookout::new(watched),
             requests,
             phases,
             running: RestartOnly::of(config),
@@ -154,17 +156,22 @@ impl Reader {
 
     /// Waits for a request or the next look at the files, and reloads if there is a cause.
     fn pass(&mut self, state: &State, whole: &mut Arc<Gate>) {
-        let first = self.requests.recv_timeout(LOOK_PERIOD).ok();
+        let unused_gate = (!self.retired.is_empty()).then(|| Instant::now() + RETIRE_PERIOD);
+        let until = self.retry.due().into_iter().chain(unused_gate).min();
+        self.lookout.wait(&self.requests, until);
         if state.is_draining() {
             return;
         }
-        let _reading = state.reading();
         self.retired.retain(|gate| Arc::strong_count(gate) > 1);
         // One reload answers all waiting requests: each was made before anything is read.
-        let requests = first.into_iter().chain(self.requests.try_iter());
-        let requests = Vec::from_iter(requests);
+        let requests = self.requests.take();
+        if requests.is_empty() && !self.retry.is_due() && !self.lookout.is_due() {
+            return;
+        }
         // Look before reading: the next look finds a change that happens meanwhile.
-        let changed = self.watched.look();
+        let changed = self.lookout.look();
+        let is_polling = self.lookout.is_polling();
+        state.recorder.metrics.reloads.polling(is_polling);
         let cause = if !requests.is_empty() {
             Cause::Requested
         } else if changed {
@@ -174,6 +181,7 @@ impl Reader {
         } else {
             return;
         };
+        let _reading = state.reading();
         // The service manager is not notified of a retry.
         let is_notified = cause != Cause::Retry;
         if is_notified {
@@ -181,6 +189,7 @@ impl Reader {
             self.notify(Phase::Begun);
         }
         self.reload(state, whole, cause);
+        self.lookout.look_again();
         let waiting = requests.into_iter().flatten();
         answer(waiting, &state.last_reload());
         if is_notified {
@@ -309,17 +318,18 @@ impl Reader {
         }
         self.configured = configured;
         self.whole_tls = config.tls.clone();
-        self.watched.keep_only(&self.overrides, &[&self.whole_tls]);
+        let watched = &mut self.lookout.watched;
+        watched.keep_only(&self.overrides, &[&self.whole_tls]);
         Ok(gate)
     }
 
     /// Watches the files of the newest configuration, before they are read, and those of the last valid
     /// one.
     fn watch(&mut self, tls: Tls) {
-        self.watched.add(&tls);
+        self.lookout.watched.add(&tls);
         self.newest_tls = tls;
         let both = [&self.whole_tls, &self.newest_tls];
-        self.watched.keep_only(&self.overrides, &both);
+        self.lookout.watched.keep_only(&self.overrides, &both);
     }
 }
 
@@ -340,28 +350,8 @@ fn is_subset(tls: &Tls, of: &Tls) -> bool {
     files.all(|file| is_named(file.value.clone()))
 }
 
-/// How often the files are checked for changes, with one stat(2) each.
-const LOOK_PERIOD: Duration = Duration::from_millis(500);
-
-/// When to retry a failed reload although no file has changed: a missing user, directory or mount may
-/// have appeared.
-#[derive(Debug, Default)]
-struct Retry(Option<(Instant, Duration)>);
-
-impl Retry {
-    fn failed(&mut self) {
-        let pause = self.0.map_or(MIN_PAUSE, |(_, pause)| pause * 2);
-        let pause = pause.min(MAX_PAUSE);
-        self.0 = Some((Instant::now() + pause, pause));
-    }
-
-    fn is_due(&self) -> bool {
-        self.0.is_some_and(|(at, _)| Instant::now() >= at)
-    }
-}
-
-const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How often to check whether a gate that is no longer in force can be dropped, while there is one.
+const RETIRE_PERIOD: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

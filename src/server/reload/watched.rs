@@ -11,11 +11,15 @@ use crate::io::file_deadline::{self, Pending};
 /// Files and their stamps from the last look. A stamp is always taken before the file is read, so that
 /// the next look finds a change in between.
 #[derive(Debug)]
-pub(crate) struct Watched(Vec<(PathBuf, Option<Stamp>)>);
+pub(crate) struct Watched {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    /// Whether a file did not answer the last look in time.
+    any_hangs: bool,
+}
 
 /// Metadata that differs once a file is written in place, replaced by rename, or behind another link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -44,7 +48,10 @@ impl Watched {
     /// Watches the configuration file. Call it before the file is read.
     pub(crate) fn configuration(overrides: &Overrides) -> Self {
         let path = Config::file(overrides);
-        Self(vec![(path.to_owned(), Stamp::of(path))])
+        Self {
+            files: vec![(path.to_owned(), Stamp::of(path))],
+            any_hangs: false,
+        }
     }
 
     /// Also watches these files. Call it before they are read.
@@ -55,8 +62,8 @@ impl Watched {
         for (path, begun) in begun {
             // A file whose stamp comes too late counts as changed at the next look.
             let stamp = begun.wait(deadline).ok().flatten();
-            if self.0.iter().all(|(known, _)| known != path) {
-                self.0.push((path.to_owned(), stamp));
+            if self.files.iter().all(|(known, _)| known != path) {
+                self.files.push((path.to_owned(), stamp));
             }
         }
     }
@@ -65,20 +72,47 @@ impl Watched {
     pub(super) fn keep_only(&mut self, overrides: &Overrides, of: &[&Tls]) {
         let own = Config::file(overrides);
         let is_named = |path: &Path| of.iter().any(|tls| tls.files().any(|named| named == path));
-        self.0.retain(|(path, _)| path == own || is_named(path));
+        self.files.retain(|(path, _)| path == own || is_named(path));
     }
 
     /// Whether any file has changed since the last look. A file whose stamp cannot be read in time has
     /// not.
     pub(super) fn look(&mut self) -> bool {
         let mut changed = false;
-        let begun = self.0.iter().map(|(path, _)| Stamp::begin(path));
+        self.any_hangs = false;
+        let begun = self.files.iter().map(|(path, _)| Stamp::begin(path));
         let begun = Vec::from_iter(begun);
         let deadline = Instant::now() + LOOK_TIMEOUT;
-        for ((_, before), begun) in self.0.iter_mut().zip(begun) {
+        for ((_, before), begun) in self.files.iter_mut().zip(begun) {
             let Ok(now) = begun.wait(deadline) else {
+                self.any_hangs = true;
                 continue;
             };
+            changed |= now != *before;
+            *before = now;
+        }
+        changed
+    }
+
+    /// Whether a file did not answer the last [`Watched::look`] in time.
+    pub(super) fn any_hangs(&self) -> bool {
+        self.any_hangs
+    }
+
+    /// The paths of the files, for [`Watched::stamps`].
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Reads the stamps of all these files. Can block.
+    pub(super) fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+        paths.iter().map(|path| Stamp::of(path)).collect()
+    }
+
+    /// As [`Watched::look`], with the stamps of all files.
+    pub(super) fn update(&mut self, stamps: Vec<Option<Stamp>>) -> bool {
+        let mut changed = false;
+        for ((_, before), now) in self.files.iter_mut().zip(stamps) {
             changed |= now != *before;
             *before = now;
         }

@@ -188,6 +188,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_pread64,
     libc::SYS_getcwd,
+    // Changes of files. Not inotify_init1: the one instance is created before.
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_rm_watch,
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,

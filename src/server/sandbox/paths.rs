@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use super::route::Route;
 use crate::config::Config;
+use crate::io::route::Route;
 
 /// The paths that the process needs inside the sandbox.
 #[derive(Clone, Debug, Default)]

@@ -17,7 +17,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sd_notify::NotifyState;
 use tokio::net::UnixDatagram;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{error, warn};
 
 use crate::services::Depth;
@@ -29,8 +30,8 @@ pub(crate) struct Supervisor {
     socket: Option<UnixDatagram>,
     /// The longest time between two watchdog pings (`WATCHDOG_USEC`).
     watchdog: Option<Duration>,
-    /// For each worker, whether its heartbeat came since the last ping.
-    workers: Vec<Arc<AtomicBool>>,
+    /// One for each worker.
+    workers: Vec<Arc<Pulse>>,
     /// The status that was sent last.
     status: RefCell<String>,
 }
@@ -60,12 +61,10 @@ impl Supervisor {
 
     /// Adds a worker, and returns the heartbeat that it must run.
     pub(crate) fn heartbeat(&mut self) -> Heartbeat {
-        let is_alive = Arc::new(AtomicBool::new(true));
-        self.workers.push(Arc::clone(&is_alive));
-        Heartbeat {
-            is_alive,
-            period: self.watchdog.map(|watchdog| watchdog / BEATS_PER_INTERVAL),
-        }
+        let pulse = Arc::new(Pulse::default());
+        pulse.is_alive.store(true, Ordering::Relaxed);
+        self.workers.push(Arc::clone(&pulse));
+        Heartbeat(pulse)
     }
 
     /// Reports that aegis serves.
@@ -95,10 +94,17 @@ impl Supervisor {
         if self.socket.is_none() {
             return std::future::pending().await;
         }
+        let status_is_due = Notify::new();
+        // One timer for both: an idle aegis wakes as seldom as possible.
         let pings = async {
-            let mut ticks = ticks(self.watchdog.map_or(NO_WATCHDOG, |watchdog| watchdog / 2));
+            let mut ticks = ticks(self.watchdog.map_or(STATUS_PERIOD, |watchdog| watchdog / 2));
+            let mut last_status = Instant::now();
             loop {
                 ticks.tick().await;
+                if last_status.elapsed() >= STATUS_PERIOD {
+                    last_status = Instant::now();
+                    status_is_due.notify_one();
+                }
                 if self.watchdog.is_some() {
                     let phase = if state.is_draining() {
                         Phase::Draining
@@ -111,9 +117,8 @@ impl Supervisor {
         };
         // Concurrently: counting services is slow on a file system that hangs.
         let statuses = async {
-            let mut ticks = ticks(STATUS_PERIOD);
             loop {
-                ticks.tick().await;
+                status_is_due.notified().await;
                 if !state.is_draining() {
                     self.update_status(status(state).await).await;
                 }
@@ -129,8 +134,9 @@ impl Supervisor {
     /// failure. Draining has its own deadline.
     async fn ping_watchdog(&self, phase: Phase) {
         let mut all_alive = true;
-        for is_alive in &self.workers {
-            all_alive &= is_alive.swap(false, Ordering::Relaxed);
+        for pulse in &self.workers {
+            all_alive &= pulse.is_alive.swap(false, Ordering::Relaxed);
+            pulse.asked.notify_one();
         }
         if all_alive || phase == Phase::Draining {
             self.notify(&[NotifyState::Watchdog]).await;
@@ -175,22 +181,23 @@ enum Phase {
 
 /// Shows that the event loop of a worker runs.
 #[derive(Debug)]
-pub(crate) struct Heartbeat {
-    is_alive: Arc<AtomicBool>,
-    /// `None` without a watchdog.
-    period: Option<Duration>,
+pub(crate) struct Heartbeat(Arc<Pulse>);
+
+/// What a worker and the supervisor share.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// Whether the worker has beaten since the last ping.
+    is_alive: AtomicBool,
+    /// Each ping asks for the beat that the next one needs.
+    asked: Notify,
 }
 
 impl Heartbeat {
-    /// Beats forever, or never if there is no watchdog.
+    /// Beats once after each ping: never, if there is no watchdog.
     pub(crate) async fn run(&self) -> Infallible {
-        let Some(period) = self.period else {
-            return std::future::pending().await;
-        };
-        let mut ticks = ticks(period);
         loop {
-            ticks.tick().await;
-            self.is_alive.store(true, Ordering::Relaxed);
+            self.0.asked.notified().await;
+            self.0.is_alive.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -254,12 +261,8 @@ fn counted(count: i64, thing: &str) -> String {
     }
 }
 
-/// Heartbeats per watchdog interval. At least one must come between two pings.
-const BEATS_PER_INTERVAL: u32 = 8;
-/// People read the status.
-const STATUS_PERIOD: Duration = Duration::from_secs(5);
-/// The tick without a watchdog, which does nothing.
-const NO_WATCHDOG: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the status is sent at most, if it has changed. People read it.
+const STATUS_PERIOD: Duration = Duration::from_secs(30);
 /// A service manager reads at once. Serving must not wait for one that hangs.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use tokio::sync::Notify;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -124,6 +125,11 @@ pub(crate) fn dropped_lines() -> u64 {
     DROPPED_LINES.load(Ordering::Relaxed)
 }
 
+/// Waits until a line is dropped. A line that was dropped since the last wait counts.
+pub(crate) async fn line_dropped() {
+    LINE_DROPPED.notified().await;
+}
+
 /// Whether a line can be written now without blocking.
 ///
 /// Always true for a file. True for a pipe or a socket with room for [`MAX_WRITE_BYTES`] (pipe(7),
@@ -144,6 +150,7 @@ fn has_room_within(timeout: Duration) -> bool {
 }
 
 static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
+static LINE_DROPPED: Notify = Notify::const_new();
 
 /// Locked while a line is written, so that another thread's line does not fill the buffer.
 static WRITER: Mutex<Writer> = Mutex::new(Writer {
@@ -242,5 +249,6 @@ impl Writer {
 /// Counts a dropped line. The logger treats it as written, since it cannot report the error.
 fn count_dropped(line: &[u8]) -> usize {
     DROPPED_LINES.fetch_add(1, Ordering::Relaxed);
+    LINE_DROPPED.notify_one();
     line.len()
 }

@@ -13,6 +13,7 @@ pub(crate) struct Reloads {
     time: Gauge<f64, AtomicU64>,
     restricted: Gauge<i64, AtomicI64>,
     reading: Gauge<f64, AtomicU64>,
+    polling: Gauge<i64, AtomicI64>,
 }
 
 impl Reloads {
@@ -37,6 +38,11 @@ impl Reloads {
             "How long the current reload has been reading files; 0 between reloads",
             self.reading.clone(),
         );
+        registry.register(
+            "config_polling",
+            "1 while files are checked every 500 ms, because not all of them can be watched; 0 while they are watched",
+            self.polling.clone(),
+        );
     }
 
     /// Records a successful reload.
@@ -51,6 +57,11 @@ impl Reloads {
     pub(crate) fn failed(&self, is_restricted: bool) {
         self.successful.set(0);
         self.restricted.set(is_restricted.into());
+    }
+
+    /// Records whether files are polled.
+    pub(crate) fn polling(&self, is_polling: bool) {
+        self.polling.set(is_polling.into());
     }
 
     pub(super) fn reading_for(&self, duration: Duration) {

@@ -7,7 +7,6 @@ mod model;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -18,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use super::*;
 use crate::policy::peer::Peer;
 use crate::scrape::{Shows, explain};
-use crate::state::Reloaded;
+use crate::state::{ReloadSender, Reloaded, reload_queue};
 use model::{
     Breakage, CAS, Dice, Expected, FIRST_GRANT, Files, Grant, SCRAPERS, SERVICES, SOURCES,
 };
@@ -155,7 +154,7 @@ impl Fixture {
         write(self.folder.path(), &self.cas, &self.key, files, breakage);
     }
 
-    fn state(&self, requests: std::sync::mpsc::SyncSender<ReloadRequest>) -> State {
+    fn state(&self, requests: ReloadSender) -> State {
         let config = Config::load(&self.overrides).unwrap();
         State::new(Gate::build(config, None).unwrap(), Vec::new(), requests)
     }
@@ -165,11 +164,11 @@ impl Fixture {
 async fn an_operator_is_answered_while_a_reload_hangs() {
     let fixture = Fixture::new(&Dice(1).files());
     // As if the reader thread were in a system call that never returns.
-    let (requests, never_received) = sync_channel(1);
+    let (requests, never_received) = reload_queue(1).unwrap();
     let state = fixture.state(requests);
     assert!(matches!(state.reload().await, Reloaded::Slow));
     assert!(matches!(state.reload().await, Reloaded::TooMany));
-    never_received.recv().unwrap();
+    assert_eq!(never_received.take().len(), 1);
     let (stopping, ()) = tokio::join!(state.reload(), async { state.drain() });
     assert!(matches!(stopping, Reloaded::Stopping));
     let reading = state.reading();
@@ -190,11 +189,11 @@ fn reloads_of_broken_files_allow_what_the_model_allows() {
         Vec::from_iter((0..SCRAPERS).map(leaf))
     });
     let leaves = Vec::from_iter(leaves);
-    let state = fixture.state(sync_channel(1).0);
+    let state = fixture.state(reload_queue(1).unwrap().0);
     let overrides = fixture.overrides.clone();
     let watched = Watched::configuration(&overrides);
     let config = Config::load(&overrides).unwrap();
-    let (requests, phases) = (sync_channel(1).1, mpsc::channel(1).0);
+    let (requests, phases) = (reload_queue(1).unwrap().1, mpsc::channel(1).0);
     let mut reader = Reader::new(&overrides, &config, watched, requests, phases);
     let mut whole = state.gate();
     let mut expected = Expected::of(files.clone());
@@ -241,16 +240,3 @@ fn reloads_of_broken_files_allow_what_the_model_allows() {
 }
 
 const ROUNDS: usize = 300;
-
-#[test]
-fn retries_back_off_to_30_seconds() {
-    let mut retry = Retry::default();
-    assert!(!retry.is_due());
-    let pauses = (0..8).map(|_| {
-        retry.failed();
-        retry.0.unwrap().1.as_secs()
-    });
-    assert_eq!(Vec::from_iter(pauses), [1, 2, 4, 8, 16, 30, 30, 30]);
-    retry.0 = Some((Instant::now(), Duration::ZERO));
-    assert!(retry.is_due());
-}

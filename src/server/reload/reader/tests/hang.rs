@@ -6,11 +6,11 @@ use super::*;
 fn removals_apply_while_the_key_file_hangs() {
     let mut files = Dice(1).files();
     let fixture = Fixture::new(&files);
-    let state = fixture.state(sync_channel(1).0);
+    let state = fixture.state(reload_queue(1).unwrap().0);
     let overrides = fixture.overrides.clone();
     let watched = Watched::configuration(&overrides);
     let config = Config::load(&overrides).unwrap();
-    let (requests, phases) = (sync_channel(1).1, mpsc::channel(1).0);
+    let (requests, phases) = (reload_queue(1).unwrap().1, mpsc::channel(1).0);
     let mut reader = Reader::new(&overrides, &config, watched, requests, phases);
     let mut whole = state.gate();
     file_deadline::start().unwrap();
@@ -19,7 +19,7 @@ fn removals_apply_while_the_key_file_hangs() {
     let hung = file_deadline::begin(&key, move || release_rx.recv().is_err());
     files.grants = BTreeSet::from([FIRST_GRANT]);
     fixture.write(&files, Breakage::None);
-    assert!(reader.watched.look());
+    assert!(reader.lookout.watched.look());
     reader.reload(&state, &mut whole, Cause::Changed);
     let last = state.last_reload();
     assert_eq!(last.faults.len(), 1, "{last:?}");

@@ -7,16 +7,16 @@ use std::path::{self, Component, Path, PathBuf};
 
 /// How a path resolves.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Route {
+pub(crate) struct Route {
     /// Each link that was followed, in order. Its own path contains no other link.
-    pub(super) links: Vec<PathBuf>,
+    pub(crate) links: Vec<PathBuf>,
     /// The resolved path, which contains no link. It may not exist.
-    pub(super) end: PathBuf,
+    pub(crate) end: PathBuf,
 }
 
 impl Route {
     /// Resolves a path as the kernel does. Returns `None` if it is empty or has too many links.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let mut links = Vec::new();
         let mut end = PathBuf::from("/");
         let mut remaining = steps(&path::absolute(path).ok()?);
