@@ -7,7 +7,9 @@ mod names;
 
 use std::error;
 use std::fmt;
+use std::iter;
 
+use x509_parser::asn1_rs::{Any, FromDer as _, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{self as oid, Oid};
@@ -44,6 +46,7 @@ pub(crate) enum Violation {
     UnreadableName,
     Mask,
     PaddedPathLength,
+    Dates,
 }
 
 impl Violation {
@@ -62,6 +65,9 @@ impl Violation {
         }
         if position != Position::Anchor && !is_proper_serial(serial) {
             return Some(Self::Serial);
+        }
+        if !has_der_dates(certificate) {
+            return Some(Self::Dates);
         }
         if certificate.extensions_map().is_err() {
             return Some(Self::DuplicateExtension);
@@ -137,6 +143,40 @@ pub(crate) fn is_minimal(integer: &[u8]) -> bool {
     }
 }
 
+/// Whether both dates have seconds and end with `Z` (RFC 5280, section 4.1.2.5). x509-parser reads
+/// other forms too, and the chain check does not look at the dates of a client CA.
+fn has_der_dates(certificate: &X509Certificate<'_>) -> bool {
+    const UTC_TIME: usize = "YYMMDDHHMMSSZ".len();
+    const GENERALIZED_TIME: usize = "YYYYMMDDHHMMSSZ".len();
+    let Ok((_, signed)) = Any::from_der(certificate.tbs_certificate.as_ref()) else {
+        return false;
+    };
+    let mut fields = elements(signed.data).skip_while(|field| field.tag() != Tag::Sequence);
+    // After the algorithm and the issuer.
+    let Some(validity) = fields.nth(2) else {
+        return false;
+    };
+    let dates = Vec::from_iter(elements(validity.data));
+    let is_der = |date: &Any<'_>| {
+        let is_long = match date.tag() {
+            Tag::UtcTime => date.data.len() == UTC_TIME,
+            Tag::GeneralizedTime => date.data.len() == GENERALIZED_TIME,
+            _ => false,
+        };
+        is_long && date.data.ends_with(b"Z")
+    };
+    dates.len() == 2 && dates.iter().all(is_der)
+}
+
+/// The elements of a sequence, up to one that cannot be read.
+fn elements(mut rest: &[u8]) -> impl Iterator<Item = Any<'_>> {
+    iter::from_fn(move || {
+        let (after, element) = Any::from_der(rest).ok()?;
+        rest = after;
+        Some(element)
+    })
+}
+
 /// Whether the DER ends with this number as a minimal integer.
 fn ends_with(der: &[u8], number: u32) -> bool {
     let octets = number.to_be_bytes();
@@ -194,6 +234,7 @@ impl fmt::Display for Violation {
             Self::UnreadableName => "has a malformed name in its subjectAltName",
             Self::Mask => "has nameConstraints with an invalid network mask",
             Self::PaddedPathLength => "has a path length that is not minimal DER",
+            Self::Dates => "has a date that is not valid DER (YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ)",
             Self::Key => "has an unsupported key; use P-256, P-384, P-521, Ed25519, or RSA of 2048 to 8192 bits (a multiple of 8)",
             Self::UnreadableExtension => "has a malformed extension (authorityInfoAccess, authorityKeyIdentifier, keyUsage, nameConstraints, policyConstraints or subjectAltName)",
             Self::HalfIssuer => "has an authorityKeyIdentifier with only one of issuer and serial number",

@@ -1,21 +1,29 @@
 //! CRLs of a PKI: good ones, and changed ones.
 
-use crate::der::{Bytes, Crl, Extension, Key, name, sequence, tlv};
+use crate::der::{Bytes, Certificate, Crl, Extension, name, sequence, tlv};
 use crate::extensions::{
     AUTHORITY_KEY, CERTIFICATE_ISSUER, DELTA, ISSUING_POINT, NUMBER, REASON, UNKNOWN, URIS,
     authority_key, issuing_point,
 };
 use crate::generate::{DAY, Pki};
+use crate::keys::{Key, SIGNING_KEYS, Signing};
 use crate::random::Random;
 
 impl Pki<'_> {
-    /// A valid CRL.
+    /// A valid CRL of a CA of the path.
     pub fn crl(&mut self, issuer: usize, keys: &[Key]) -> Crl {
-        let issuer = &self.path[issuer];
+        let issuer = self.path[issuer].clone();
+        self.crl_of(&issuer, keys)
+    }
+
+    /// A valid CRL.
+    pub fn crl_of(&mut self, issuer: &Certificate, keys: &[Key]) -> Crl {
         let id = keys[issuer.key].id();
         Crl {
+            version: 2,
             issuer: issuer.subject.clone(),
             signer: issuer.key,
+            signing: Signing::Usual,
             from: self.now - 2 * DAY,
             to: Some(self.now + 5 * DAY),
             revoked: vec![(vec![0x55, 0x66, self.random.below(256) as u8], vec![])],
@@ -29,21 +37,23 @@ impl Pki<'_> {
     /// Revokes a certificate, or changes, removes, doubles or breaks a CRL.
     pub fn change_crls(&mut self, keys: &[Key]) {
         let (now, at) = (self.now, self.random.below(self.crls.len()));
-        let other_key = self.random.below(keys.len());
+        let other_key = self.random.below(SIGNING_KEYS);
         let issued = self
             .path
             .iter()
             .find(|below| below.issuer == self.crls[at].issuer);
         let serial = issued.map_or(vec![1], |below| below.serial.clone());
-        let kind = self.random.below(18);
+        let kind = self.random.below(25);
         let crl = &mut self.crls[at];
         let change = match kind {
             0..3 => {
                 let reason = self.random.below(11) as u8;
-                let reason = Extension::new(REASON, false, tlv(10, &[reason]));
-                let with = self.random.one_in(2).then_some(reason);
-                crl.revoked.push((serial, with.into_iter().collect()));
-                "revoked"
+                let reason = self.random.one_in(2).then_some(reason);
+                let extension =
+                    reason.map(|reason| Extension::new(REASON, false, tlv(10, &[reason])));
+                crl.revoked.push((serial, extension.into_iter().collect()));
+                self.changes.push(format!("crl: revoked {reason:?}"));
+                return;
             }
             3 => {
                 crl.to = Some(now - DAY);
@@ -65,6 +75,33 @@ impl Pki<'_> {
                 self.crls.remove(at);
                 "missing"
             }
+            8 | 9 | 18 | 20 | 22 => self.double_crl(at, kind, serial, other_key),
+            19 => {
+                crl.issuer = "another issuer".to_owned();
+                "of another issuer"
+            }
+            21 => {
+                crl.signing = Signing::random(self.random, &keys[crl.signer]);
+                let change = format!("crl: signing {} {:?}", keys[crl.signer].kind, crl.signing);
+                self.changes.push(change);
+                return;
+            }
+            _ => break_crl(crl, kind, serial, self.random),
+        };
+        self.changes.push(format!("crl: {change}"));
+    }
+
+    /// Adds another CRL of the same issuer.
+    fn double_crl(
+        &mut self,
+        at: usize,
+        kind: usize,
+        serial: Bytes,
+        other_key: usize,
+    ) -> &'static str {
+        let now = self.now;
+        let crl = &mut self.crls[at];
+        match kind {
             8 | 9 => {
                 // Splits a CRL in two. The second lists the certificate, or is signed by another
                 // key.
@@ -84,9 +121,35 @@ impl Pki<'_> {
                 self.crls.insert(if front { 0 } else { at + 1 }, other);
                 "in two"
             }
-            _ => break_crl(crl, kind, serial, self.random),
-        };
-        self.changes.push(format!("crl: {change}"));
+            18 => {
+                // The older of two, by the same key, lists the certificate.
+                let mut older = crl.clone();
+                older.from = now - 9 * DAY;
+                older.to = Some(now + self.random.pick(&[-1, 1]) * DAY);
+                older.revoked.push((serial, vec![]));
+                self.crls.push(older);
+                "an older one lists the certificate"
+            }
+            20 => {
+                let mut delta = crl.clone();
+                delta
+                    .extensions
+                    .push(Extension::new(DELTA, true, tlv(2, &[7])));
+                if self.random.one_in(2) {
+                    delta.revoked.push((serial, vec![]));
+                }
+                self.crls.push(delta);
+                "a delta beside the complete one"
+            }
+            _ => {
+                let mut expired = crl.clone();
+                expired.from = now - 9 * DAY;
+                expired.to = Some(now - DAY);
+                let front = self.random.one_in(2);
+                self.crls.insert(if front { 0 } else { at + 1 }, expired);
+                "an expired one beside the current one"
+            }
+        }
     }
 }
 
@@ -94,15 +157,16 @@ impl Pki<'_> {
 fn break_crl(crl: &mut Crl, kind: usize, serial: Bytes, random: &mut Random) -> &'static str {
     match kind {
         10 => {
-            let point = match random.below(5) {
+            let point = match random.below(6) {
                 0 => issuing_point(None, &[]),
                 1 => issuing_point(Some(URIS[0]), &[tlv(0x81, &[0xff])]),
                 2 => issuing_point(Some(URIS[0]), &[tlv(0x82, &[0xff])]),
                 3 => issuing_point(Some(URIS[0]), &[tlv(0x84, &[0xff])]),
+                4 => issuing_point(Some(URIS[0]), &[tlv(0x85, &[0xff])]),
                 _ => issuing_point(Some(URIS[0]), &[tlv(0x83, &[1, 2])]),
             };
             crl.extensions
-                .push(Extension::new(ISSUING_POINT, true, point));
+                .push(Extension::new(ISSUING_POINT, !random.one_in(4), point));
             "issuing distribution point"
         }
         11 => {
@@ -133,6 +197,16 @@ fn break_crl(crl: &mut Crl, kind: usize, serial: Bytes, random: &mut Random) -> 
         16 => {
             crl.revoked.push(([&[0], &serial[..]].concat(), vec![]));
             "a padded entry"
+        }
+        23 => {
+            crl.version = 1;
+            "version 1"
+        }
+        24 => {
+            let listed = if random.one_in(2) { serial } else { vec![0x77] };
+            let unknown = Extension::new(UNKNOWN, true, vec![5, 0]);
+            crl.revoked.push((listed, vec![unknown]));
+            "an entry with an unknown critical extension"
         }
         _ => {
             crl.to = None;

@@ -1,6 +1,6 @@
 //! Writes valid and invalid DER, which no library would write.
 
-use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
+use crate::keys::{Key, Signing};
 
 pub type Bytes = Vec<u8>;
 
@@ -38,6 +38,10 @@ pub fn boolean(value: bool) -> Bytes {
     tlv(1, &[if value { 0xff } else { 0 }])
 }
 
+pub fn integer(value: u8) -> Bytes {
+    tlv(2, &[value])
+}
+
 pub fn octets(content: &[u8]) -> Bytes {
     tlv(4, content)
 }
@@ -61,9 +65,17 @@ pub fn time(seconds: i64) -> Bytes {
     let text = humantime::format_rfc3339_seconds(at).to_string();
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     match &digits[..4] < "2050" {
-        true => tlv(0x17, format!("{}Z", &digits[2..]).as_bytes()),
-        false => tlv(0x18, format!("{digits}Z").as_bytes()),
+        true => utc_time(&format!("{}Z", &digits[2..])),
+        false => generalized_time(&format!("{digits}Z")),
     }
+}
+
+pub fn utc_time(text: &str) -> Bytes {
+    tlv(0x17, text.as_bytes())
+}
+
+pub fn generalized_time(text: &str) -> Bytes {
+    tlv(0x18, text.as_bytes())
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,48 +110,6 @@ fn extensions(tag: u8, all: &[Extension]) -> Bytes {
     }
 }
 
-/// A key with the identifier of the algorithm that it signs with.
-pub struct Key {
-    pub pair: KeyPair,
-    algorithm: Bytes,
-}
-
-impl Key {
-    pub fn generate(kind: usize) -> Self {
-        let (algorithm, identifier): (_, Bytes) = match kind {
-            0..4 => (
-                &rcgen::PKCS_ECDSA_P256_SHA256,
-                sequence(&[oid(&[1, 2, 840, 10045, 4, 3, 2])]),
-            ),
-            4 | 5 => (&rcgen::PKCS_ED25519, sequence(&[oid(&[1, 3, 101, 112])])),
-            6 => (
-                &rcgen::PKCS_ECDSA_P384_SHA384,
-                sequence(&[oid(&[1, 2, 840, 10045, 4, 3, 3])]),
-            ),
-            _ => (
-                &rcgen::PKCS_RSA_SHA256,
-                sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 11]), tlv(5, &[])]),
-            ),
-        };
-        Self {
-            pair: KeyPair::generate_for(algorithm).unwrap(),
-            algorithm: identifier,
-        }
-    }
-
-    /// Its key identifier.
-    pub fn id(&self) -> Bytes {
-        let key = self.pair.der_bytes();
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
-        hash.as_ref()[..20].to_vec()
-    }
-
-    fn sign(&self, signed: Bytes) -> Bytes {
-        let signature = self.pair.sign(&signed).unwrap();
-        sequence(&[signed, self.algorithm.clone(), bits(&signature)])
-    }
-}
-
 /// The contents of a certificate.
 #[derive(Clone, Debug)]
 pub struct Certificate {
@@ -149,12 +119,14 @@ pub struct Certificate {
     pub subject: String,
     pub from: i64,
     pub to: i64,
+    /// Dates in an unusual encoding, in place of `from` and `to`.
+    pub odd_from: Option<Bytes>,
+    pub odd_to: Option<Bytes>,
     /// The indexes of its key and of the key that signs it.
     pub key: usize,
     pub signer: usize,
+    pub signing: Signing,
     pub extensions: Vec<Extension>,
-    /// Whether the inner and the outer algorithm differ.
-    pub other_algorithm: bool,
 }
 
 impl Certificate {
@@ -164,32 +136,35 @@ impl Certificate {
             1 => vec![],
             version => tlv(0xa0, &tlv(2, &[version - 1])),
         };
-        let inside = match self.other_algorithm {
-            true => sequence(&[oid(&[1, 2, 840, 10045, 4, 3, 4])]),
-            false => signer.algorithm.clone(),
-        };
         let extensions = match self.version {
             1 => vec![],
             _ => extensions(0xa3, &self.extensions),
         };
-        signer.sign(sequence(&[
-            version,
-            tlv(2, &self.serial),
-            inside,
-            name(&self.issuer),
-            sequence(&[time(self.from), time(self.to)]),
-            name(&self.subject),
-            keys[self.key].pair.subject_public_key_info(),
-            extensions,
-        ]))
+        let from = self.odd_from.clone().unwrap_or_else(|| time(self.from));
+        let to = self.odd_to.clone().unwrap_or_else(|| time(self.to));
+        signer.sign(self.signing, |algorithm| {
+            sequence(&[
+                version,
+                tlv(2, &self.serial),
+                algorithm,
+                name(&self.issuer),
+                sequence(&[from, to]),
+                name(&self.subject),
+                keys[self.key].public().to_vec(),
+                extensions,
+            ])
+        })
     }
 }
 
 /// The contents of a CRL.
 #[derive(Clone, Debug)]
 pub struct Crl {
+    /// 2, or 1 without a version and extensions.
+    pub version: u8,
     pub issuer: String,
     pub signer: usize,
+    pub signing: Signing,
     pub from: i64,
     pub to: Option<i64>,
     /// Serial numbers, each with extensions.
@@ -216,14 +191,20 @@ impl Crl {
             true => vec![],
             false => sequence(&entries),
         };
-        signer.sign(sequence(&[
-            tlv(2, &[1]),
-            signer.algorithm.clone(),
-            name(&self.issuer),
-            time(self.from),
-            self.to.map(time).unwrap_or_default(),
-            entries,
-            extensions(0xa0, &self.extensions),
-        ]))
+        let (version, extensions) = match self.version {
+            1 => (vec![], vec![]),
+            version => (tlv(2, &[version - 1]), extensions(0xa0, &self.extensions)),
+        };
+        signer.sign(self.signing, |algorithm| {
+            sequence(&[
+                version,
+                algorithm,
+                name(&self.issuer),
+                time(self.from),
+                self.to.map(time).unwrap_or_default(),
+                entries,
+                extensions,
+            ])
+        })
     }
 }

@@ -11,6 +11,7 @@ pub const NAMES: &[u64] = &[2, 5, 29, 17];
 pub const CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 pub const POLICIES: &[u64] = &[2, 5, 29, 32];
 pub const POLICY_CONSTRAINTS: &[u64] = &[2, 5, 29, 36];
+pub const POLICY_MAPPINGS: &[u64] = &[2, 5, 29, 33];
 pub const ANY_POLICY: &[u64] = &[2, 5, 29, 54];
 pub const POINTS: &[u64] = &[2, 5, 29, 31];
 pub const NUMBER: &[u64] = &[2, 5, 29, 20];

@@ -106,7 +106,11 @@ func revoked(chain []*x509.Certificate, crls []*x509.RevocationList) string {
 
 // Whether nothing critical but an issuing distribution point is in it.
 func understood(crl *x509.RevocationList) bool {
-	for _, extension := range crl.Extensions {
+	extensions := crl.Extensions
+	for _, entry := range crl.RevokedCertificates {
+		extensions = append(extensions, entry.Extensions...)
+	}
+	for _, extension := range extensions {
 		if extension.Critical && extension.Id.String() != "2.5.29.28" {
 			return false
 		}

@@ -1,4 +1,4 @@
-//! The verdicts of aegis, OpenSSL and Go on a PKI.
+//! The verdicts of aegis, OpenSSL, GnuTLS and Go on a PKI.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,6 +14,8 @@ use data_encoding::BASE64;
 use serde_json::json;
 
 use crate::generate::Case;
+use crate::handshakes;
+use crate::keys::Key;
 
 pub type Verdict = Result<(), String>;
 
@@ -50,9 +52,10 @@ services = ["*"]
         self.folder.join(name)
     }
 
-    /// Writes the files of the case, for aegis and OpenSSL.
+    /// Writes the files of the case, for aegis, OpenSSL and GnuTLS.
     pub fn set(&self, case: &Case) {
         fs::write(self.file("roots.pem"), pem("CERTIFICATE", &case.roots)).unwrap();
+        fs::write(self.file("chain.pem"), pem("CERTIFICATE", &case.chain)).unwrap();
         fs::write(self.file("leaf.pem"), pem("CERTIFICATE", &case.chain[..1])).unwrap();
         fs::write(self.file("above.pem"), pem("CERTIFICATE", &case.chain[1..])).unwrap();
         fs::write(self.file("crls.pem"), pem("X509 CRL", &case.crls)).unwrap();
@@ -82,6 +85,11 @@ services = ["*"]
         })
     }
 
+    /// Judges by a handshake with the running binary; `None` if TLS cannot use the leaf's key.
+    pub fn handshake(&self, case: &Case, keys: &[Key]) -> Option<Verdict> {
+        handshakes::verdict(&self.folder, case, &keys[case.key])
+    }
+
     /// With the strictest options. An intermediate CA may be a trust anchor.
     pub fn openssl(&self, case: &Case) -> Verdict {
         let mut command = Command::new("openssl");
@@ -109,7 +117,38 @@ services = ["*"]
             false => Err(stderr.lines().collect::<Vec<_>>().join(" ")),
         }
     }
+
+    /// The profile is that of GnuTLS's own TLS, for keys and digests.
+    pub fn gnutls(&self, case: &Case) -> Verdict {
+        let mut command = Command::new("certtool");
+        command.current_dir(&self.folder).args([
+            "--verify",
+            "--verify-profile",
+            "low",
+            "--verify-purpose",
+            "1.3.6.1.5.5.7.3.2",
+            "--load-ca-certificate",
+            "roots.pem",
+            "--infile",
+            "chain.pem",
+        ]);
+        if !case.crls.is_empty() {
+            command.args(["--load-crl", "crls.pem"]);
+        }
+        let output = command.env("LC_ALL", "C").output().unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let verdict = stdout.split_once("Chain verification output: ");
+        let verdict = verdict.map(|(_, verdict)| verdict.replace(NOT_VERIFIED, ""));
+        let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
+        let verdict = verdict.unwrap_or_else(stderr);
+        Err(verdict.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
 }
+
+const NOT_VERIFIED: &str = "Not verified. The certificate is NOT trusted. ";
 
 fn pem(label: &str, all: &[Vec<u8>]) -> String {
     let each = all.iter().map(|der| {

@@ -68,39 +68,28 @@ const NETWORKS: [&[u8]; 5] = [
 /// nameConstraints, and a description.
 pub fn constraints(random: &mut Random) -> (Bytes, String) {
     let subtree = |random: &mut Random| {
-        let (base, description) = match random.weighted(&[45, 25, 10, 10, 10]) {
-            0 => (
-                tlv(
-                    0x82,
-                    random
-                        .pick(&["example.org", ".example.org", "example.net", ""])
-                        .as_bytes(),
-                ),
-                "DNS",
-            ),
-            1 => (tlv(0x87, random.pick(&NETWORKS)), "IP"),
-            2 => (
-                tlv(
-                    0x86,
-                    random.pick(&["example.org", ".example.org"]).as_bytes(),
-                ),
-                "URI",
-            ),
+        const HOSTS: [&str; 4] = ["example.org", ".example.org", "example.net", ""];
+        let (tag, base, kind) = match random.weighted(&[45, 25, 10, 10, 10]) {
+            0 => (0x82, random.pick(&HOSTS).as_bytes().to_vec(), "DNS"),
+            1 => (0x87, random.pick(&NETWORKS).to_vec(), "IP"),
+            2 => (0x86, random.pick(&HOSTS[..2]).as_bytes().to_vec(), "URI"),
             3 => (
-                tlv(
-                    0x81,
-                    random.pick(&["example.org", "ops@example.org"]).as_bytes(),
-                ),
+                0x81,
+                random.pick(&["example.org", "ops@example.org"]).into(),
                 "email",
             ),
-            _ => (tlv(0xa4, &name("leaf")), "directory"),
+            _ => (0xa4, name("leaf"), "directory"),
         };
-        (sequence(&[base]), description)
+        let description = match kind {
+            "IP" | "directory" => kind.to_owned(),
+            kind => format!("{kind} {:?}", String::from_utf8_lossy(&base)),
+        };
+        (sequence(&[tlv(tag, &base)]), description)
     };
     let (one, kind) = subtree(random);
     let (more, other) = match random.one_in(4) {
         true => subtree(random),
-        false => (vec![], ""),
+        false => (vec![], String::new()),
     };
     let (value, way) = match random.below(5) {
         0 | 1 => (tlv(0xa0, &[one, more].concat()), "permit"),

@@ -298,3 +298,23 @@ fn rsa(modulus: &[u8]) -> Vec<u8> {
         &[&algorithm[..], &tlv(3, &[&[0], &key[..]].concat())].concat(),
     )
 }
+
+#[test]
+fn a_date_that_is_not_der_is_found() {
+    const DATES: &[u8] = b"\x17\x0d750101000000Z\x18\x0f20550102000000Z";
+    // The first without seconds, the second with an offset: as long as the dates above.
+    const OTHERS: &[u8] = b"\x17\x0b7501010000Z\x17\x11490102000000+0000";
+    for (dates, expected) in [(DATES, None), (OTHERS, Some(Violation::Dates))] {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2055, 1, 2);
+        let key = KeyPair::generate().unwrap();
+        let mut der = params.self_signed(&key).unwrap().der().to_vec();
+        let mut parts = der.windows(DATES.len());
+        let at = parts.position(|part| part == DATES).unwrap();
+        der[at..at + DATES.len()].copy_from_slice(dates);
+        let (_, certificate) = parse_x509_certificate(&der).unwrap();
+        for position in PLACES {
+            assert_eq!(Violation::of(&certificate, position), expected, "{dates:?}");
+        }
+    }
+}
