@@ -24,6 +24,8 @@ class Place:
     port: int
     target: str
     cores: int
+    # All services that the peer is configured for.
+    targets: tuple = tuple(TARGETS)
 
     def fill(self, text, **more):
         values = {
@@ -40,10 +42,13 @@ class Place:
 
 
 class Peer:
-    """A program that does aegis's job, or a part of it."""
+    """A program that does aegis's job, or a part of it. With a root, it is that of another system."""
 
     name = ""
     logs = ""
+    program, version_words = "", []
+    # It can be configured for many services. Its threads and processes live as long as it does.
+    has_many_services = keeps_its_threads = True
     # Which template each target adds to the configuration, under @LOCATIONS_EACH@ and @SERVICES_EACH@.
     template = ""
     location = service = ""
@@ -51,13 +56,46 @@ class Peer:
     speaks_http = True
     scheme = "tls"
 
+    def __init__(self, root=None, release=None):
+        self.root = root
+        self.release = release
+
+    @property
+    def key(self):
+        """A short name that does not depend on versions."""
+        key = re.sub(r"[^a-z]+", "-", self.name.lower())
+        return f"{key}-{self.release}" if self.root else key
+
+    @property
+    def title(self):
+        """The name in tables: with the version where releases are compared."""
+        if self.release is None:
+            return self.name
+        name, comma, rest = self.name.partition(",")
+        return f"{name} {'.'.join(self.version().split('.')[:2])}{comma}{rest} (Debian {self.release})"
+
     def binary(self):
         """The executable, or None where it is not installed."""
-        found = shutil.which(self.program, path=os.environ["PATH"] + ":/usr/sbin")
+        path = f"{self.root}/usr/sbin" if self.root else os.environ["PATH"] + ":/usr/sbin"
+        found = shutil.which(self.program, path=path)
         return Path(found) if found else None
 
+    def inner(self):
+        """The path of the executable as the peer's own system sees it."""
+        return Path("/") / self.binary().relative_to(self.root) if self.root else self.binary()
+
+    def lines_of(self, words):
+        """What a command of the peer's own system prints."""
+        return all_lines(["chroot", self.root, *words] if self.root else words)
+
     def version(self):
-        return version_in(all_lines([self.binary(), *self.version_words]))
+        return version_in(self.lines_of([self.inner(), *self.version_words]))
+
+    def enter(self):
+        """Runs in the child process that becomes the peer: there is no further process to count."""
+        if self.root:
+            os.chroot(self.root)
+            os.chdir("/")
 
     def path(self, target):
         return f"/{target}"
@@ -67,7 +105,7 @@ class Peer:
         each = {
             key: self.between.join(
                 place.fill(one, TARGET=target, SOCKET=place.services / f"{target}.sock", TCP=place.tcp_ports[target])
-                for target in TARGETS
+                for target in place.targets
             )
             for key, one in (("LOCATIONS_EACH", self.location), ("SERVICES_EACH", self.service))
         }
@@ -79,22 +117,26 @@ class Peer:
     def command(self, place):
         raise NotImplementedError
 
-    def unable(self, _scenario):
+    def unable(self, scenario):
         """The reason why it cannot run a scenario, or None."""
+        if scenario.kind == "prometheus" and not self.has_many_services:
+            return "one service per port"
+        if scenario.kind == "paced" and scenario.mode == "cold" and not self.keeps_its_threads:
+            return "a thread per connection"
         return None
 
 
 class Aegis(Peer):
     name, logs, template = "aegis", "one line per scrape", "aegis.toml"
 
+    version_words = ["--version"]
+
     def __init__(self, binary):
+        super().__init__()
         self._binary = binary
 
     def binary(self):
         return self._binary
-
-    def version(self):
-        return version_in(all_lines([self._binary, "--version"]))
 
     def command(self, place):
         return [self._binary, "serve", "--config", self.configure(place)]
@@ -108,7 +150,7 @@ class Nginx(Peer):
 
     def command(self, place):
         file = self.configure(place)
-        return [self.binary(), "-p", place.work, "-e", place.work / "nginx-error.log", "-c", file]
+        return [self.inner(), "-p", place.work, "-e", place.work / "nginx-error.log", "-c", file]
 
 
 class NginxReconnecting(Nginx):
@@ -129,7 +171,7 @@ class HAProxy(Peer):
         both = place.work / "server-chain.pem"
         both.touch(mode=0o600)
         both.write_text(chain)
-        return [self.binary(), "-db", "-f", self.configure(place)]
+        return [self.inner(), "-db", "-f", self.configure(place)]
 
 
 class Caddy(Peer):
@@ -148,6 +190,7 @@ class Caddy(Peer):
 class Stunnel(Peer):
     name, program, version_words = "stunnel", "stunnel4", ["-version"]
     logs, template, speaks_http = "one line per connection", "stunnel.conf", False
+    has_many_services = keeps_its_threads = False
 
     def command(self, place):
         return [self.binary(), self.configure(place)]
@@ -156,6 +199,8 @@ class Stunnel(Peer):
 class ExporterExporter(Peer):
     name, program, version_words = "exporter_exporter", "prometheus-exporter-exporter", ["-version"]
     logs, template = "nothing per scrape; service over TCP", "exporter_exporter.yml"
+    # The name of the service is in the query, which Prometheus sets in another way.
+    has_many_services = False
     service = "  @TARGET@: {method: http, http: {port: @TCP@, address: 127.0.0.1, path: /metrics, verify: false}}"
 
     def path(self, target):
@@ -174,6 +219,7 @@ class Go(Peer):
     """A reverse proxy of Go's standard library, with or without keep-alives to the service."""
 
     def __init__(self, build_dir, keep_alive):
+        super().__init__()
         self.name = "Go, keep-alive" if keep_alive else "Go"
         self.logs = "nothing per scrape"
         self.keep_alive = keep_alive
@@ -196,8 +242,10 @@ class CommandLine(Peer):
     """A further peer: NAME=COMMAND with @PORT@, @PKI@, @SERVICES@, @SERVICE@ and @CORES@ in it."""
 
     logs = "as given"
+    has_many_services = False
 
     def __init__(self, definition):
+        super().__init__()
         self.name, _, self.line = definition.partition("=")
         self.program = shlex.split(self.line)[0]
 
@@ -213,7 +261,10 @@ class Relay(Peer):
 
     name, logs, scheme = "plain TCP relay", "nothing", "tcp"
 
+    has_many_services = False
+
     def __init__(self, load):
+        super().__init__()
         self._binary = load
 
     def binary(self):
@@ -242,7 +293,7 @@ class Direct(Peer):
         return None
 
     def unable(self, scenario):
-        return None if scenario.kind == "load" else "no program in between"
+        return None if scenario.kind in ("load", "paced") else "no program in between"
 
 
 def all_lines(command):
@@ -254,6 +305,12 @@ def version_in(lines):
     """The first text that looks like a version. The rest has names of hosts and people."""
     found = re.search(r"\d+\.\d+(\.\d+)*", "\n".join(lines))
     return found[0] if found else "unknown"
+
+
+def release_here():
+    """The number of this Debian, or None on another system."""
+    lines = dict(line.partition("=")[::2] for line in all_lines(["cat", "/etc/os-release"]))
+    return lines.get("VERSION_ID", "").strip('"') if lines.get("ID") == "debian" else None
 
 
 def first_line(command):

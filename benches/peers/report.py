@@ -1,255 +1,188 @@
-"""Turns the rows of a run into Markdown."""
+"""Turns the rows of a run into Markdown: the page for operators, and the file of all figures."""
 
-from statistics import median
+import textwrap
+
+import tables as every
+from figures import MAX_FOREIGN_CORES, MIN_ROUNDS, Figures, number, table
+from scenarios import NEWEST, NGINX, NGINX_RECONNECTING
 
 BEGIN, END = "<!-- benches/peers/run writes from here -->", "<!-- to here -->"
-LOADS = {
-    "cold-l10k": "Cold: TCP, full mutual TLS, 10 KiB with a length",
-    "cold-c10k": "Cold: the same, in chunks",
-    "keep-l10k": "Keep-alive, one connection, 10 KiB with a length",
-    "keep-c10k": "Keep-alive, one connection, 10 KiB in chunks",
-    "keep32-l10k": "Keep-alive, 32 connections, 10 KiB with a length",
-    "keep32-c10k": "Keep-alive, 32 connections, 10 KiB in chunks",
-    "keep-l1m": "Keep-alive, one connection, 1 MiB with a length",
-    "keep-c1m": "Keep-alive, one connection, 1 MiB in chunks",
-    "keep-l20m": "Keep-alive, one connection, 20 MiB with a length",
-    "keep-c20m": "Keep-alive, one connection, 20 MiB in chunks",
-}
 # The ratios: label, scenario, figure.
 COMPARED = [
-    ("cold, CPU", "cold-l10k", "cpu_us"),
-    ("cold, p50", "cold-l10k", "p50_us"),
-    ("keep-alive, CPU", "keep-l10k", "cpu_us"),
-    ("keep-alive, p50", "keep-l10k", "p50_us"),
-    ("32 connections, CPU", "keep32-l10k", "cpu_us"),
-    ("1 MiB, CPU", "keep-l1m", "cpu_ms_gib"),
-    ("1 MiB in chunks, CPU", "keep-c1m", "cpu_ms_gib"),
-    ("20 MiB, CPU", "keep-l20m", "cpu_ms_gib"),
-    ("20 MiB in chunks, CPU", "keep-c20m", "cpu_ms_gib"),
+    ("paced, open connections: CPU", "paced-warm", "cpu_us"),
+    ("p50", "paced-warm", "p50_us"),
+    ("p99", "paced-warm", "p99_us"),
+    ("paced, new connections: CPU", "paced-cold", "cpu_us"),
+    ("p50", "paced-cold", "p50_us"),
+    ("p99", "paced-cold", "p99_us"),
+    ("Prometheus, 100 services at 1 s: CPU", "prometheus-1s", "cpu_us"),
+    ("memory", "prometheus-1s", "pss_bytes"),
+    ("Prometheus, 100 services at 15 s: CPU", "prometheus-15s", "cpu_us"),
+    ("memory", "prometheus-15s", "pss_bytes"),
+    ("500 reconnect: until all are served", "herd", "all_ms"),
+    ("the longest wait", "herd", "wait_max_ms"),
+    ("full speed, new connections: CPU", "cold-l10k", "cpu_us"),
+    ("full speed, one connection: CPU", "keep-l10k", "cpu_us"),
+    ("full speed, 32 connections: CPU", "keep32-l10k", "cpu_us"),
+    ("1 MiB: CPU", "keep-l1m", "cpu_ms_gib"),
+    ("1 MiB in chunks: CPU", "keep-c1m", "cpu_ms_gib"),
+    ("20 MiB: CPU", "keep-l20m", "cpu_ms_gib"),
+    ("20 MiB in chunks: CPU", "keep-c20m", "cpu_ms_gib"),
     ("idle memory", "life", "idle_bytes"),
-    ("idle connection, memory", "life", "connection_bytes"),
-    ("8 × 20 MiB, memory", "peak-l20m", "peak_bytes"),
+    ("memory of an idle connection", "life", "connection_bytes"),
+    ("memory of 8 × 20 MiB", "peak-l20m", "peak_bytes"),
     ("start to first scrape", "life", "start_ms"),
 ]
-# The requirements of published figures: the maximum of cores used by other programs, and the rounds.
-MAX_FOREIGN_CORES, MIN_ROUNDS = 0.04, 5
 
 
-class Figures:
-    """The figures of a run by scenario, peer and round, without disturbed measurements."""
-
-    def __init__(self, result):
-        self.rows = result["rows"]
-        self.crypto = result["crypto"]
-        self.peers = result["peers"]
-        # A quick run shows everything, because it tests that all scenarios run.
-        self.shows_all = result["options"]["quick"]
-
-    def of(self, scenario, peer, figure):
-        """Round to figure. Other load disturbs times, but not memory."""
-        return {
-            row["round"]: row[figure]
-            for row in self.rows
-            if (row["scenario"], row["peer"]) == (scenario, peer) and figure in row and self.usable(row)
-        }
-
-    def usable(self, row):
-        return self.shows_all or not row.get("disturbed")
-
-    def median(self, scenario, peer, figure):
-        values = self.of(scenario, peer, figure).values()
-        return median(values) if values else None
-
-    def ratio(self, scenario, figure, over, under="aegis"):
-        """The median of the ratios of rounds in which both were measured."""
-        ours, theirs = self.of(scenario, under, figure), self.of(scenario, over, figure)
-        ratios = [ours[number] / theirs[number] for number in ours if theirs.get(number)]
-        return median(ratios) if ratios else None
-
-    def why_not(self, scenario, peer):
-        for row in self.rows:
-            if (row["scenario"], row["peer"]) == (scenario, peer):
-                for key in ("unable", "error"):
-                    if row.get(key):
-                        return row[key]
-        return "always disturbed" if any((r["scenario"], r["peer"]) == (scenario, peer) for r in self.rows) else "not run"
-
-
-def markdown(result):
+def page(result):
+    """What docs/performance.md has between its markers."""
     figures = Figures(result)
-    parts = [about(result), "## Limits of aegis\n\n" + bars(figures), "## aegis divided by each peer\n\n" + ratios(figures)]
-    ran = {row["scenario"] for row in result["rows"]}
-    for scenario, words in LOADS.items():
-        if scenario in ran:
-            parts.append(f"## {words}\n\n" + load_table(figures, scenario))
-    if "life" in ran:
-        parts.append("## Memory, start, size\n\n" + life(figures))
-    if "storm-1" in ran:
-        parts.append("## Handshakes on one core and on two\n\n" + storm(figures))
-    parts += ["## Lower bounds\n\n" + limits(figures), "## Peers\n\n" + took_part(result, figures)]
+    parts = [
+        about(result, timed(result)),
+        "## What aegis costs\n\n" + costs(figures),
+        "## Limits\n\n" + limits(figures),
+        "## aegis divided by each peer\n\n" + ratios(figures),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
-def about(result):
-    machine, options, rows = result["machine"], result["options"], result["rows"]
-    timed = [row for row in rows if "disturbed" in row and "cpu_us" in row]
-    dropped = sum(1 for row in timed if row["disturbed"])
+def tables(result):
+    """The file of all figures."""
+    text = (
+        "# All figures of the comparison\n\n"
+        "`benches/peers/run --write` writes this file. [README.md](README.md) has the method,\n"
+        "[performance.md](../../docs/performance.md) the summary. Each cell is a median (minimum…maximum) over the rounds.\n\n"
+    )
+    return text + about(result, timed(result)) + "\n\n" + every.tables(Figures(result), result)
+
+
+def timed(result):
+    return [row for row in result["rows"] if "disturbed" in row and not {"error", "peak_bytes", "start_ms"} & row.keys()]
+
+
+def about(result, measured):
+    machine, options = result["machine"], result["options"]
+    dropped = sum(1 for row in measured if row["disturbed"])
     lines = []
     if options["quick"]:
         lines.append("**A quick run: these figures are meaningless.**\n")
-    elif options["foreign"] > MAX_FOREIGN_CORES or options["rounds"] < MIN_ROUNDS or dropped > len(timed) / 20:
+    elif options["foreign"] > MAX_FOREIGN_CORES or options["rounds"] < MIN_ROUNDS or dropped > len(measured) / 20:
         lines.append("**Few rounds, or other load on the machine: repeat this run.**\n")
     lines.append(
         f"{machine['date']}, aegis at {machine['commit']} ({machine['rustc']}); {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['system']}. {options['rounds']} interleaved rounds, each "
-        f"measurement of {options['seconds']:g} s by a newly started program. {dropped} of {len(timed)} measurements are left out, "
-        f"because other programs used more than {options['foreign']:g} cores at each of {options['tries']} tries."
+        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['system']}. {options['rounds']} interleaved rounds, of a "
+        f"newly started program each time. {dropped} of {len(measured)} measurements are left out, because other programs used more "
+        f"than {options['foreign']:g} cores at each of {options['tries']} tries."
     )
     if result["missing"]:
         lines.append(f"Not installed, and therefore not compared: {', '.join(result['missing'])}.")
     return "\n".join(lines)
 
 
-def bars(figures):
-    """The table of the project's limits."""
-    ratio, value = figures.ratio, figures.median
-    relayed = value("cold-l10k", "plain TCP relay", "cpu_us")
-    floor = relayed and relayed + figures.crypto["handshake_us"]
-    cold = value("cold-l10k", "aegis", "cpu_us")
-    http = [peer["name"] for peer in figures.peers if peer["http"] and not peer["limit"] and peer["name"] != "aegis"]
-    best = min((name for name in http if value("cold-l10k", name, "p50_us")), key=lambda name: value("cold-l10k", name, "p50_us"), default=None)
-    one, two = (value(f"storm-{cores}", "aegis", "per_second") for cores in (1, 2))
-    size = next((peer["binary"] for peer in figures.peers if peer["name"] == "aegis"), None)
-    per = lambda number, unit: None if number is None else number / unit  # noqa: E731
+def costs(figures):
+    """What an operator pays, beside the newest nginx."""
+    names = [peer["name"] for key in ("aegis", NGINX) for peer in figures.peers if peer["key"] == key]
+    value = figures.median
+    fleet = "prometheus-15s" if value("prometheus-15s", "aegis", "cpu_us") else "prometheus-1s"
     rows = [
-        ("cold scrape, CPU relative to nginx", "≤", 0.45, ratio("cold-l10k", "cpu_us", "nginx")),
-        (f"cold scrape, CPU relative to the minimum of {floor or 0:.0f} µs", "≤", 1.4, cold and floor and cold / floor),
-        (f"cold scrape, p50 relative to the best HTTP peer ({best or 'none ran'})", "≤", 0.70, best and ratio("cold-l10k", "p50_us", best)),
-        ("keep-alive 10 KiB, p50 relative to nginx", "≤", 0.85, ratio("keep-l10k", "p50_us", "nginx")),
-        ("keep-alive 10 KiB, CPU relative to nginx", "≤", 0.85, ratio("keep-l10k", "cpu_us", "nginx")),
-        ("keep-alive 10 KiB, p50 relative to the direct socket", "≤", 2.0, ratio("keep-l10k", "p50_us", "direct socket")),
-        ("keep-alive 10 KiB, 32 connections, CPU relative to nginx", "≤", 0.95, ratio("keep32-l10k", "cpu_us", "nginx")),
-        ("20 MiB, CPU relative to nginx", "≤", 0.80, ratio("keep-l20m", "cpu_ms_gib", "nginx")),
-        ("1 MiB, CPU relative to nginx", "≤", 0.90, ratio("keep-l1m", "cpu_ms_gib", "nginx")),
-        ("idle memory, MB", "≤", 6.5, per(value("life", "aegis", "idle_bytes"), 1e6)),
-        ("idle connection, KiB", "≤", 17, per(value("life", "aegis", "connection_bytes"), 1024)),
-        ("idle connection, relative to nginx", "≤", 0.5, ratio("life", "connection_bytes", "nginx")),
-        ("8 × 20 MiB above idle, MB", "≤", 1.5, per(value("peak-l20m", "aegis", "peak_bytes"), 1e6)),
-        ("8 × 20 MiB in chunks above idle, MB", "≤", 1.5, per(value("peak-c20m", "aegis", "peak_bytes"), 1e6)),
-        ("start to first scrape, relative to nginx", "≤", 1.0, ratio("life", "start_ms", "nginx")),
-        ("binary, MB", "≤", 6, per(size, 1e6)),
-        ("two cores, handshakes relative to one core", "≥", 1.8, one and two and two / one),
+        ("a host: memory without connections, MB", "life", "idle_bytes", 1e6, 1),
+        ("memory with 100 services of one Prometheus, MB", fleet, "pss_bytes", 1e6, 1),
+        ("memory of each open connection (one for each service and Prometheus), KiB", "life", "connection_bytes", 1024, 1),
+        ("CPU without connections, µs per second", "idle", "idle_us", 1, 1),
+        ("wake-ups without connections, per second", "idle", "wakeups", 1, 2),
+        (f"a scrape of 10 KiB by Prometheus ({fleet.partition('-')[2]}), CPU, µs", fleet, "cpu_us", 1, 0),
+        ("one service every 15 s, CPU, µs per second", fleet, "cpu_us", 15, 1),
+        ("100 services every 15 s, CPU, ‰ of a core", fleet, "cpu_us", 15 / 100 * 1000, 2),
+        ("a scrape on a new connection (50 per second), CPU, µs", "paced-cold", "cpu_us", 1, 0),
     ]
-    lines = []
-    for words, sign, bar, measured in rows:
-        reached = "not measured" if measured is None else "yes" if (measured <= bar if sign == "≤" else measured >= bar) else "**no**"
-        lines.append((words, f"{sign} {bar:g}", "" if measured is None else f"{measured:.2f}", reached))
-    return table(("measure", "limit", "measured", "reached"), lines)
+    every_key = [key for key in ("aegis", NGINX) if any(peer["key"] == key for peer in figures.peers)]
 
+    def cell(scenario, key, figure, unit, digits):
+        measured = value(scenario, key, figure)
+        return number(None if measured is None else measured / unit, digits)
 
-def ratios(figures):
-    peers = [peer for peer in figures.peers if peer["name"] != "aegis"]
-
-    def cell(peer, scenario, figure):
-        # A relay without TLS is a lower bound only for times.
-        timed = figure.startswith(("cpu", "p50"))
-        return number(figures.ratio(scenario, figure, peer["name"]), 2) if timed or not peer["limit"] else ""
-
-    text = "Medians of the ratios of the rounds. Below 1, aegis needs less.\n\n"
-    return text + table(
-        ("aegis / …", *(peer["name"] for peer in peers)),
-        [(words, *(cell(peer, scenario, figure) for peer in peers)) for words, scenario, figure in COMPARED],
-    )
-
-
-def load_table(figures, scenario):
-    large = not scenario.endswith("10k")
-    shown = [
-        ("cpu_ms_gib", 0, "CPU, ms per GiB") if large else ("cpu_us", 1, "CPU, µs"),
-        ("p50_us", 0, "p50, µs"), ("p99_us", 0, "p99, µs"), ("per_second", 0, "per second"), ("mb_per_second", 0, "MB/s"),
-        ("client_us", 1, "CPU of the client, µs"),
-    ]  # fmt: skip
-    lines = []
-    for peer in figures.peers:
-        every = [figures.of(scenario, peer["name"], figure).values() for figure, _, _ in shown]
-        if not any(every):
-            lines.append((peer["name"], figures.why_not(scenario, peer["name"]), *[""] * (len(shown) - 1)))
-            continue
-        cells = [f"{median(v):.{d}f} ({min(v):.{d}f}…{max(v):.{d}f})" for v, (_, d, _) in zip(every, shown)]
-        if peer["name"] == "direct socket":
-            cells[0] = "-"
-        lines.append((peer["name"], *cells))
-    return table(("", *(words for _, _, words in shown)), lines)
-
-
-def life(figures):
-    def cell(scenario, peer, figure, unit, digits):
-        values = [value / unit for value in figures.of(scenario, peer, figure).values()]
-        return f"{median(values):.{digits}f} ({min(values):.{digits}f}…{max(values):.{digits}f})" if values else figures.why_not(scenario, peer)
-
-    lines = [
-        (
-            peer["name"], cell("life", peer["name"], "idle_bytes", 1e6, 1), cell("life", peer["name"], "connection_bytes", 1024, 1),
-            cell("peak-l20m", peer["name"], "peak_bytes", 1e6, 1), cell("peak-c20m", peer["name"], "peak_bytes", 1e6, 1),
-            cell("life", peer["name"], "start_ms", 1, 0), f"{peer['binary'] / 1e6:.1f}", f"{peer['libraries'] / 1e6:.1f}",
-        )
-        for peer in figures.peers
-        if peer["name"] != "direct socket"
-    ]  # fmt: skip
-    head = (
-        "", "idle, MB", "per idle connection, KiB", "8 × 20 MiB above idle, MB", "in chunks, MB",
-        "start to first scrape, ms", "binary, MB", "its shared libraries, MB",
-    )  # fmt: skip
-    return table(head, lines)
-
-
-def storm(figures):
-    lines = []
-    for peer in figures.peers:
-        one, two = (figures.median(f"storm-{cores}", peer["name"], "per_second") for cores in (1, 2))
-        if one and two:
-            lines.append((peer["name"], f"{one:.0f}", f"{two:.0f}", f"{two / one:.2f}"))
-        else:
-            lines.append((peer["name"], figures.why_not("storm-1", peer["name"]), "", ""))
-    text = (
-        "Cold scrapes per second from 16 at once, with everything (server, client and service) on one core or on two. The client\n"
-        "does not verify certificates here, so that it needs less CPU time than any server.\n\n"
-    )
-    return text + table(("", "one core", "two cores", "ratio"), lines)
+    return table(("", *names), [(words, *(cell(s, key, f, u, d) for key in every_key)) for words, s, f, u, d in rows])
 
 
 def limits(figures):
-    crypto = figures.crypto
-    text = "The minimum for any program that does this job with these primitives, on one core.\n\n"
-    return text + table(
-        ("P-256 sign", "P-256 verify (two needed)", "X25519", "ML-KEM-768", "together, µs", "AES-128-GCM, ms per GiB"),
-        [(*(f"{crypto[key]:.1f}" for key in ("sign_us", "verify_us", "x25519_us", "ml_kem_768_us", "handshake_us")), f"{crypto['aes_128_gcm_ms_per_gib']:.0f}")],
+    """The table of the project's limits."""
+    ratio, value = figures.ratio, figures.median
+    name = {peer["key"]: peer["name"] for peer in figures.peers}
+    best = min((key for key in NEWEST if value("paced-warm", key, "cpu_us")), key=lambda key: value("paced-warm", key, "cpu_us"), default=NGINX)
+    scaling = [scaled(figures, key) for key in ("aegis", NGINX)]
+    size = next((peer["binary"] for peer in figures.peers if peer["key"] == "aegis"), None)
+    per = lambda measured, unit: None if measured is None else measured / unit  # noqa: E731
+    nginx, reconnecting = name.get(NGINX, "nginx"), name.get(NGINX_RECONNECTING, "nginx, reconnecting")
+    rows = [
+        (f"paced, open connections: CPU relative to the best ({name.get(best, best)})", "≤", 1.0, ratio("paced-warm", "cpu_us", best)),
+        (f"paced, open connections: p99 relative to {nginx}", "≤", 0.75, ratio("paced-warm", "p99_us", NGINX)),
+        (f"paced, new connections: CPU relative to {nginx}", "≤", 0.6, ratio("paced-cold", "cpu_us", NGINX)),
+        (f"32 connections at full speed: CPU relative to {reconnecting}", "≤", 1.2, ratio("keep32-l10k", "cpu_us", NGINX_RECONNECTING)),
+        (f"Prometheus, 100 services at 1 s: CPU relative to {nginx}", "≤", 1.0, ratio("prometheus-1s", "cpu_us", NGINX)),
+        (f"Prometheus, 100 services at 1 s: CPU relative to {reconnecting}", "≤", 0.9, ratio("prometheus-1s", "cpu_us", NGINX_RECONNECTING)),
+        ("idle: wake-ups per second", "≤", 0.2, value("idle", "aegis", "wakeups")),
+        ("idle: CPU per second, µs", "≤", 10, value("idle", "aegis", "idle_us")),
+        (f"500 reconnect: until all are served, relative to {nginx}", "≤", 0.6, ratio("herd", "all_ms", NGINX)),
+        (f"500 reconnect: the longest wait, relative to {nginx}", "≤", 0.6, ratio("herd", "wait_max_ms", NGINX)),
+        ("500 reconnect: failures", "≤", 0, value("herd", "aegis", "failed")),
+        (f"handshakes on two cores by those on one, relative to {nginx}", "≥", 1.0, scaling[0] and scaling[1] and scaling[0] / scaling[1]),
+        (f"1 MiB: CPU relative to {nginx}", "≤", 0.65, ratio("keep-l1m", "cpu_ms_gib", NGINX)),
+        (f"20 MiB: CPU relative to {nginx}", "≤", 0.6, ratio("keep-l20m", "cpu_ms_gib", NGINX)),
+        ("idle memory, MB", "≤", 6, per(value("life", "aegis", "idle_bytes"), 1e6)),
+        ("memory of an idle connection, KiB", "≤", 14, per(value("life", "aegis", "connection_bytes"), 1024)),
+        ("memory of 8 × 20 MiB above idle, MB", "≤", 1.5, per(value("peak-l20m", "aegis", "peak_bytes"), 1e6)),
+        (f"start to first scrape, relative to {nginx}", "≤", 0.6, ratio("life", "start_ms", NGINX)),
+        ("binary, MB", "≤", 8, per(size, 1e6)),
+    ]
+    return table(("what", "limit", "measured", "reached"), [limit(*row) for row in rows])
+
+
+def limit(words, sign, bar, measured):
+    if measured is None:
+        return words, f"{sign} {bar:g}", "", "not measured"
+    reached = round(measured, 2) <= bar if sign == "≤" else round(measured, 2) >= bar
+    return words, f"{sign} {bar:g}", f"{measured:.2f}", "yes" if reached else "**no**"
+
+
+def scaled(figures, key):
+    one, two = (figures.median(f"storm-{cores}", key, "per_second") for cores in (1, 2))
+    return one and two and two / one
+
+
+def ratios(figures):
+    peers = [peer for peer in figures.peers if peer["key"] != "aegis" and not peer["limit"]]
+    text = "Medians of the ratios of the rounds. Below 1, aegis needs less.\n\n"
+    lines = [
+        (words, *(number(figures.ratio(scenario, figure, peer["key"]), 2) for peer in peers)) for words, scenario, figure in COMPARED
+    ]
+    return text + table(("aegis / …", *(peer["name"] for peer in peers)), [line for line in lines if any(line[1:])])
+
+
+def summary(result):
+    """The section of the README. A test compares its ratios with the page."""
+    figures = Figures(result)
+    ratio = lambda scenario, figure: f"{figures.ratio(scenario, figure, NGINX):.2f}"  # noqa: E731
+    value = lambda figure, unit: figures.median("life", "aegis", figure) / unit  # noqa: E731
+    text = (
+        f"CPU time of aegis, divided by that of the newest nginx: for 50 scrapes per second, {ratio('paced-cold', 'cpu_us')} on new "
+        f"connections (TCP, full mutual TLS, 10 KiB) and {ratio('paced-warm', 'cpu_us')} on open ones; "
+        f"{ratio('prometheus-1s', 'cpu_us')} with a real Prometheus and 100 services; {ratio('keep-l1m', 'cpu_ms_gib')} for bodies of "
+        f"1 MiB and {ratio('keep-l20m', 'cpu_ms_gib')} for 20 MiB. An idle aegis uses {value('idle_bytes', 1e6):.1f} MB, and "
+        f"{value('connection_bytes', 1024):.0f} KiB for each connection; the size of a body hardly matters. "
+        "[docs/performance.md](docs/performance.md) has what it costs, the limits and the reasons."
     )
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
-def took_part(result, figures):
-    def agreed(peer):
-        parameters = {row["agreed"] for row in result["rows"] if row["peer"] == peer and row.get("agreed")}
-        return "; ".join(sorted(parameters))
-
-    return table(
-        ("", "version", "log", "TLS parameters"),
-        [(peer["name"], peer["version"], peer["logs"], agreed(peer["name"])) for peer in figures.peers],
-    )
+def write(root, result):
+    """Writes the page and the section of the README between their markers, and the file of all figures."""
+    between_markers(root / "docs/performance.md", page(result))
+    between_markers(root / "README.md", summary(result))
+    (root / "benches/peers/figures.md").write_text(tables(result))
 
 
-def number(value, digits):
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def table(head, lines):
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *lines]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def write(root, text):
-    """Puts the text between the markers of docs/performance.md."""
-    document = root / "docs/performance.md"
+def between_markers(document, text):
     before, marked, rest = document.read_text().partition(BEGIN)
     if not marked or END not in rest:
         raise SystemExit(f"{document} does not have the two markers")

@@ -4,6 +4,7 @@
 mod attack;
 mod client;
 mod crypto;
+mod herd;
 mod load;
 mod malformed;
 mod paced;
@@ -11,6 +12,7 @@ mod procs;
 mod relay;
 mod ready;
 mod service;
+mod watch;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -29,11 +31,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         "idle" => load::idle(&options),
         "crypto" => crypto::measure(&options),
         "paced" => paced::run(&options),
+        "herd" => herd::run(&options),
+        "watch" => watch::run(&options),
         "attack" => attack::attack(&options),
         "silent" => attack::silent(&options),
         "sip" => attack::sip(&options),
         _ => Err(
-            "commands: service relay load first count idle crypto paced attack silent sip".into(),
+            "commands: service relay load first count idle crypto paced herd watch attack silent sip".into(),
         ),
     }
 }

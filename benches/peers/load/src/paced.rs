@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::client::{Client, Link};
-use crate::procs::{machine, tree_run_time};
+use crate::procs::{machine, tree_cpu, tree_run_time};
 
 /// Scrapes `--rate` times a second in all on `--connections`, for `--seconds` after `--warm` seconds;
 /// with `--mode cold` each uses a new connection. Prints one JSON object, with the processor time of
@@ -93,7 +93,8 @@ impl Snapshot {
             at: Instant::now(),
             server: tree_run_time(server),
             service: tree_run_time(service),
-            client: tree_run_time(std::process::id()),
+            // With its threads that have ended.
+            client: tree_cpu(std::process::id()),
             machine: machine(),
         }
     }

@@ -18,19 +18,32 @@ pub(crate) fn tree_cpu(root: u32) -> f64 {
 /// Seconds that the threads of a process and its descendants have run, by the scheduler's nanoseconds.
 /// Threads and processes that have ended are missing.
 pub(crate) fn tree_run_time(root: u32) -> f64 {
-    let tasks = |id: &u32| {
-        fs::read_dir(format!("/proc/{id}/task"))
-            .into_iter()
-            .flatten()
-    };
     let run_time = |task: fs::DirEntry| {
         // Run time, waiting time, time slices (proc_pid_schedstat(5)).
         let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
         schedstat.split_whitespace().next()?.parse::<u64>().ok()
     };
-    let tree = tree(root, &every());
-    let times = tree.iter().flat_map(tasks).flatten().filter_map(run_time);
-    times.sum::<u64>() as f64 / 1e9
+    tree_tasks(root).filter_map(run_time).sum::<u64>() as f64 / 1e9
+}
+
+/// How often the threads of a process and its descendants gave up a core, or lost it.
+pub(crate) fn tree_switches(root: u32) -> u64 {
+    let switches = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        let counts = lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+        Some(counts.sum::<u64>())
+    };
+    tree_tasks(root).filter_map(switches).sum()
+}
+
+fn tree_tasks(root: u32) -> impl Iterator<Item = fs::DirEntry> {
+    let tasks = |id: u32| {
+        fs::read_dir(format!("/proc/{id}/task"))
+            .into_iter()
+            .flatten()
+    };
+    tree(root, &every()).into_iter().flat_map(tasks).flatten()
 }
 
 /// Bytes of memory of a process and its descendants, shared pages counted in shares.

@@ -25,20 +25,18 @@ pub(crate) const SIZES: [(&str, usize); 3] =
 /// Go's exporters write through a buffer of this size, and each write becomes a chunk.
 const CHUNK: usize = 4096;
 
-/// Serves every body on `--dir`/NAME.sock, and on a TCP port too for peers without Unix sockets.
-/// Prints the ports as `NAME PORT` lines, then `ready`.
+/// Serves every body on `--dir`/NAME.sock, and on a TCP port too for peers without Unix sockets;
+/// with `--count`, only the smallest one, on that many sockets. Prints the ports as `NAME PORT` lines,
+/// then `ready`.
 pub(crate) fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let dir = Path::new(options.text("dir")?).to_owned();
     let mut listeners: Vec<(OwnedFd, Rc<Vec<u8>>)> = Vec::new();
-    for (name, size) in SIZES {
-        for (mark, answer) in [("l", with_length(size)), ("c", chunked(size))] {
-            let answer = Rc::new(answer);
-            let unix = UnixListener::bind(dir.join(format!("{mark}{name}.sock")))?;
-            let tcp = TcpListener::bind("127.0.0.1:0")?;
-            println!("{mark}{name} {}", tcp.local_addr()?.port());
-            listeners.push((unix.into(), Rc::clone(&answer)));
-            listeners.push((tcp.into(), answer));
-        }
+    for (name, answer) in bodies(options.or("count", 0)?) {
+        let unix = UnixListener::bind(dir.join(format!("{name}.sock")))?;
+        let tcp = TcpListener::bind("127.0.0.1:0")?;
+        println!("{name} {}", tcp.local_addr()?.port());
+        listeners.push((unix.into(), Rc::clone(&answer)));
+        listeners.push((tcp.into(), answer));
     }
     let ready = Ready::new()?;
     for (number, (listener, _)) in listeners.iter().enumerate() {
@@ -80,6 +78,23 @@ pub(crate) fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// The name and the answer of each socket.
+fn bodies(count: usize) -> Vec<(String, Rc<Vec<u8>>)> {
+    if count > 0 {
+        let (name, size) = SIZES[0];
+        let answer = Rc::new(with_length(size));
+        let names = (0..count).map(|number| format!("l{name}-{number:03}"));
+        return names.map(|name| (name, Rc::clone(&answer))).collect();
+    }
+    let both = |(name, size): (&str, usize)| {
+        [
+            (format!("l{name}"), Rc::new(with_length(size))),
+            (format!("c{name}"), Rc::new(chunked(size))),
+        ]
+    };
+    SIZES.into_iter().flat_map(both).collect()
+}
+
 fn with_length(size: usize) -> Vec<u8> {
     let mut answer = format!("{HEAD}Content-Length: {size}\r\n\r\n").into_bytes();
     answer.extend(metrics(size));
@@ -99,14 +114,17 @@ fn chunked(size: usize) -> Vec<u8> {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
 
-/// Exactly this many bytes of samples. The last line is a truncated comment.
+/// Exactly this many bytes of samples. The last line is a comment.
 fn metrics(size: usize) -> Vec<u8> {
-    let lines = (0..).map(|n| format!("bench_jobs_total{{shard=\"{n:07}\",state=\"done\"}} {n}\n"));
-    let mut body: Vec<u8> = lines
-        .flat_map(String::into_bytes)
-        .take(size.saturating_sub(64))
-        .collect();
-    body.extend(b"\n# ");
+    let mut body = Vec::with_capacity(size);
+    for n in 0.. {
+        let line = format!("bench_jobs_total{{shard=\"{n:07}\",state=\"done\"}} {n}\n");
+        if body.len() + line.len() + 8 > size {
+            break;
+        }
+        body.extend(line.into_bytes());
+    }
+    body.extend(b"# ");
     body.resize(size - 1, b'-');
     body.push(b'\n');
     body
