@@ -84,7 +84,7 @@ impl State {
             recorder: Recorder::default(),
             gate: watch::channel(Arc::new(gate)).0,
             last_reload: Mutex::new(LastReload::now()),
-            reading: watch::Sender::default(),
+            reading: watch::channel(None).0,
             reloads,
             addresses,
             host_name: HostName::current(),

@@ -29,9 +29,11 @@ fn without_inotify(program: &str) -> Command {
 fn files_are_polled_and_it_is_reported_if_they_cannot_be_watched() {
     let world = World::new();
     let _service = world.service("node", answer("up 1\n"));
-    let watching = world.start();
+    // Written once: another write is a change.
+    let config = world.write_config();
+    let watching = Aegis::start(&config, &[]);
     let mut serve = without_inotify(&binary());
-    serve.args(["serve", "--config"]).arg(world.write_config());
+    serve.args(["serve", "--config"]).arg(&config);
     let polling = Aegis::spawn(serve);
     let line = polling.logged(&["polls its files every 500ms: "]);
     assert!(line.contains("fs.inotify.max_user_instances"), "{line}");

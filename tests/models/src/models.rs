@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::gate::Gate;
 use crate::policy::identity::ScraperId;
 use crate::policy::peer::Peer;
 use crate::scrape::{self, admit};
-use crate::state::{ConcurrencyLimiter, ReloadRequest, State};
+use crate::state::{ConcurrencyLimiter, ReloadReceiver, State, reload_queue};
 use crate::wire::{Wire, wire};
 
 /// One model.
@@ -68,8 +67,8 @@ fn peer(address: u8) -> Peer {
 }
 
 /// An aegis that begins with an open gate. The channel of reload requests stays open.
-fn aegis() -> (Arc<State>, mpsc::Receiver<ReloadRequest>) {
-    let (reloads, requests) = mpsc::sync_channel(8);
+fn aegis() -> (Arc<State>, ReloadReceiver) {
+    let (reloads, requests) = reload_queue(8).unwrap();
     let state = State::new(Gate::open(1), Vec::new(), reloads);
     (Arc::new(state), requests)
 }
