@@ -27,6 +27,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 let moment = Duration::from_secs_f64(within * share(number));
                 scope.spawn(move || {
                     let mut buffer = vec![0; 16 << 10];
+                    // Not all at once: more scrapes of one service would wait than aegis lets one scraper.
+                    thread::sleep(moment);
                     let before = scrape(client, &mut buffer);
                     opened.wait();
                     let failed_before = before.is_err();
