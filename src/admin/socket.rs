@@ -76,7 +76,7 @@ impl AdminListener {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(io::Error::other)?;
         let (stream, _) = self.listener.accept().await?;
-        PeerStream::new(Registered::Both(stream), permit, self.passing, closer)
+        PeerStream::new(Registered::ReadWrite(stream), permit, self.passing, closer)
     }
 }
 

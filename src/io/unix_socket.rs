@@ -9,17 +9,16 @@
 //! kernels aegis peeks before it reads, ends the exchange if a descriptor was passed, and closes
 //! sockets on separate threads.
 
+mod closer;
+
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::thread;
 
 use nix::sys::socket::{SetSockOpt as _, sockopt::SetBool};
-use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, Shutdown,
@@ -28,6 +27,8 @@ use rustix::net::{
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
+
+pub(crate) use closer::Closer;
 
 /// A socket that is not connected yet.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ impl NewSocket {
     /// Registers the connected socket with this thread's event loop.
     pub(crate) fn into_stream(self) -> io::Result<(Registered, Passing)> {
         let registered = match self.passing {
-            Passing::Refused => Registered::reading(self.socket)?,
+            Passing::Refused => Registered::read_only(self.socket)?,
             // A read has to peek, which a receiver of pipes cannot.
-            Passing::Possible => Registered::Both(UnixStream::from_std(self.socket.into())?),
+            Passing::Possible => Registered::ReadWrite(UnixStream::from_std(self.socket.into())?),
         };
         Ok((registered, self.passing))
     }
@@ -96,20 +97,22 @@ pub(crate) enum Registered {
     /// Only its readability is watched. A new socket is writable: if that were watched too, the event
     /// loop would run once more for each connection, only to report it. tokio has no such
     /// registration of sockets, but this type of its own for pipes, which calls read(2).
-    Reading(pipe::Receiver),
-    Both(UnixStream),
+    ReadOnly(pipe::Receiver),
+    /// Both directions are watched.
+    ReadWrite(UnixStream),
 }
 
 impl Registered {
-    fn reading(socket: OwnedFd) -> io::Result<Self> {
-        pipe::Receiver::from_owned_fd_unchecked(socket).map(Self::Reading)
+    fn read_only(socket: OwnedFd) -> io::Result<Self> {
+        pipe::Receiver::from_owned_fd_unchecked(socket).map(Self::ReadOnly)
     }
 
-    /// Watches both.
-    fn into_both(self) -> io::Result<UnixStream> {
+    fn into_read_write(self) -> io::Result<UnixStream> {
         match self {
-            Self::Reading(receiver) => UnixStream::from_std(receiver.into_nonblocking_fd()?.into()),
-            Self::Both(stream) => Ok(stream),
+            Self::ReadOnly(receiver) => {
+                UnixStream::from_std(receiver.into_nonblocking_fd()?.into())
+            }
+            Self::ReadWrite(stream) => Ok(stream),
         }
     }
 }
@@ -117,8 +120,8 @@ impl Registered {
 impl AsFd for Registered {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Reading(receiver) => receiver.as_fd(),
-            Self::Both(stream) => stream.as_fd(),
+            Self::ReadOnly(receiver) => receiver.as_fd(),
+            Self::ReadWrite(stream) => stream.as_fd(),
         }
     }
 }
@@ -173,17 +176,21 @@ impl<P: Send + 'static> PeerStream<P> {
         stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// The stream with both directions watched, which a write needs that has to wait.
-    fn stream_of_both(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut UnixStream>> {
-        if matches!(self.stream, Some(Registered::Reading(_))) {
-            let stream = self.stream.take().map(Registered::into_both).transpose()?;
-            self.stream = stream.map(Registered::Both);
-            // A read that waits does so at the former registration.
+    /// Watches both directions from now on: a write that waits needs it.
+    fn read_write(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut UnixStream>> {
+        if matches!(self.stream, Some(Registered::ReadOnly(_))) {
+            let stream = self
+                .stream
+                .take()
+                .map(Registered::into_read_write)
+                .transpose()?;
+            self.stream = stream.map(Registered::ReadWrite);
+            // A read that waits was registered with the former one: poll it again.
             cx.waker().wake_by_ref();
         }
         match &mut self.stream {
-            Some(Registered::Both(stream)) => Ok(Pin::new(stream)),
-            Some(Registered::Reading(_)) | None => Err(io::ErrorKind::NotConnected.into()),
+            Some(Registered::ReadWrite(stream)) => Ok(Pin::new(stream)),
+            Some(Registered::ReadOnly(_)) | None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -196,11 +203,11 @@ impl<P: Send + Unpin + 'static> AsyncRead for PeerStream<P> {
     ) -> Poll<io::Result<()>> {
         let must_peek = self.closer.is_some();
         let stream = match self.stream()? {
-            Registered::Reading(receiver) => return Pin::new(receiver).poll_read(cx, buffer),
-            Registered::Both(stream) if !must_peek => {
+            Registered::ReadOnly(receiver) => return Pin::new(receiver).poll_read(cx, buffer),
+            Registered::ReadWrite(stream) if !must_peek => {
                 return Pin::new(stream).poll_read(cx, buffer);
             }
-            Registered::Both(stream) => stream,
+            Registered::ReadWrite(stream) => stream,
         };
         loop {
             ready!(stream.poll_read_ready(cx))?;
@@ -224,13 +231,13 @@ impl<P: Send + Unpin + 'static> AsyncWrite for PeerStream<P> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Registered::Reading(receiver) = self.stream()? {
+        if let Registered::ReadOnly(receiver) = self.stream()? {
             match net::send(receiver, bytes, SendFlags::NOSIGNAL) {
                 Err(Errno::AGAIN) => {}
                 sent => return Poll::Ready(sent.map_err(io::Error::from)),
             }
         }
-        self.stream_of_both(cx)?.poll_write(cx, bytes)
+        self.read_write(cx)?.poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -246,7 +253,9 @@ impl<P: Send + Unpin + 'static> AsyncWrite for PeerStream<P> {
 
 impl<P: Send + 'static> Drop for PeerStream<P> {
     fn drop(&mut self) {
-        if let (Some(closer), Some(Registered::Both(stream))) = (&self.closer, self.stream.take()) {
+        if let (Some(closer), Some(Registered::ReadWrite(stream))) =
+            (&self.closer, self.stream.take())
+        {
             closer.close(stream, self.guard.take());
         }
     }
@@ -279,118 +288,5 @@ fn receive(stream: impl AsFd + Copy, room: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Closes connections on separate threads, because closing can take long.
-///
-/// One thread closes connections without passed descriptors, the other one the rest. If a descriptor
-/// was passed, the concurrency guard of the scrape is released only after the close: a peer can delay
-/// at most as many closes as it may have scrapes, and is then refused.
-#[derive(Debug)]
-pub(crate) struct Closer {
-    empty: mpsc::Sender<Closing>,
-    others: mpsc::Sender<Closing>,
-    queues: Mutex<Vec<mpsc::Receiver<Closing>>>,
-    /// How many connections without descriptors wait to be closed.
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Dropped on the threads, in this order.
-struct Closing {
-    _stream: std::os::unix::net::UnixStream,
-    _guard: Option<Box<dyn Send>>,
-    _waiting: Option<Waiting>,
-}
-
-/// More than ever wait when closing is fast. Further ones keep their guards until they are closed.
-const MAX_WAITING: usize = 256;
-
-/// Reads of 4 KiB to empty a connection: more than the kernel buffers by default.
-const MAX_READS: usize = 128;
-
-impl Default for Closer {
-    fn default() -> Self {
-        let (empty, empties) = mpsc::channel();
-        let (others, rest) = mpsc::channel();
-        Self {
-            empty,
-            others,
-            queues: Mutex::new(vec![empties, rest]),
-            waiting: Arc::default(),
-        }
-    }
-}
-
-impl Closer {
-    /// Starts the threads, if this kernel needs them and they are not running.
-    ///
-    /// # Errors
-    /// The system has no more threads.
-    pub(crate) fn start(&self) -> io::Result<()> {
-        if can_refuse_descriptors().is_ok() {
-            return Ok(());
-        }
-        let mut queues = self.queues.lock();
-        for queue in queues.drain(..) {
-            let (up, ready) = mpsc::channel();
-            let thread = thread::Builder::new().name("closer".to_owned());
-            thread.spawn(move || {
-                if up.send(()).is_ok() {
-                    queue.iter().for_each(drop);
-                }
-            })?;
-            // The sandbox forbids system calls that a thread makes when it starts.
-            ready.recv().map_err(io::Error::other)?;
-        }
-        Ok(())
-    }
-
-    fn close(&self, stream: UnixStream, guard: Option<impl Send + 'static>) {
-        // From here on the peer can pass no more descriptors (shutdown(2)).
-        let is_shut = net::shutdown(&stream, Shutdown::Both).is_ok();
-        let is_empty = is_shut && drain_is_empty(&stream);
-        // Deregisters from the event loop, as the last step on this thread.
-        let Ok(stream) = stream.into_std() else {
-            return;
-        };
-        let waiting = Waiting::among(&self.waiting).filter(|_| is_empty);
-        let guard = guard.filter(|_| waiting.is_none());
-        let queue = if is_empty { &self.empty } else { &self.others };
-        // The threads end with the process.
-        drop(queue.send(Closing {
-            _stream: stream,
-            _guard: guard.map(|guard| Box::new(guard) as Box<dyn Send>),
-            _waiting: waiting,
-        }));
-    }
-}
-
-/// Reads to the end, and returns whether no descriptor was passed.
-fn drain_is_empty(stream: &UnixStream) -> bool {
-    let mut bin = [0; 4096];
-    for _ in 0..MAX_READS {
-        match receive(stream, &mut bin) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            // Reported once, if the peer closed before it read everything.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            Err(_) => return false,
-        }
-    }
-    false
-}
-
-/// Counts a connection that waits for the first thread.
-struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    /// Counts it, unless there are too many.
-    fn among(waiting: &Arc<AtomicUsize>) -> Option<Self> {
-        let joined = Self(Arc::clone(waiting));
-        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(joined)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ pub(crate) fn parse_target(raw: &str) -> Result<(Target, Option<String>), Refuse
         .as_deref()
         .is_some_and(|query| !query.bytes().all(is_query_byte))
     {
-        let detail = "a character that must be percent-encoded";
+        let detail = r#"percent-encode ", <, > and characters beyond ASCII in the query"#;
         return Err(Refused::new(Refusal::Query, detail));
     }
     Ok((Target::Service(service), query))

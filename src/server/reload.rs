@@ -7,7 +7,7 @@
 //! other files.
 
 mod inotify;
-mod lookout;
+mod watcher;
 mod reader;
 mod retry;
 mod watched;

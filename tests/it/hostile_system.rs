@@ -2,9 +2,11 @@
 //! stopped process, an unreadable directory.
 
 use std::fs::{File, Permissions};
-use std::io::{BufRead as _, BufReader, Seek as _};
+use std::io::{BufRead as _, BufReader, Read, Seek as _};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
@@ -159,7 +161,7 @@ impl Drop for Killed {
 
 /// A running aegis whose log the harness does not read.
 struct Unheard {
-    child: Killed,
+    _child: Killed,
     address: SocketAddr,
 }
 
@@ -180,7 +182,7 @@ impl Unheard {
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         let address = listed[0]["targets"][0].as_str().unwrap();
         Self {
-            child,
+            _child: child,
             address: address.parse().unwrap(),
         }
     }
@@ -200,20 +202,28 @@ fn lost_lines(scraper: &Scraper) -> u64 {
 
 #[test]
 fn an_unread_log_delays_no_scrape_and_drops_whole_lines() {
+    // As a shell and as journald give it.
+    let (reader, writer) = std::io::pipe().unwrap();
+    is_dropped_while_unread(reader, writer.into());
+    let (reader, writer) = UnixStream::pair().unwrap();
+    is_dropped_while_unread(reader, OwnedFd::from(writer).into());
+}
+
+fn is_dropped_while_unread(reader: impl Read + Send + 'static, writer: Stdio) {
     let mut world = World::new();
     let _service = world.service("node", answer("up 1\n"));
-    let mut aegis = Unheard::start(&mut world, |serve| {
-        serve.stderr(Stdio::piped());
+    let aegis = Unheard::start(&mut world, |serve| {
+        serve.stderr(writer);
     });
     let scraper = aegis.scraper(&world);
-    // A pipe holds 64 KiB, and each of these writes a line of 200 bytes.
+    // A pipe holds 64 KiB, a socket 208, and each of these writes a line of 200 bytes.
     let mut connection = scraper.connect().unwrap();
-    for _ in 0..1000 {
+    for _ in 0..2000 {
         assert_eq!(connection.get("/node").unwrap().status, 200);
     }
     let lost = lost_lines(&scraper);
     assert!(lost > 100, "{lost}");
-    let log = BufReader::new(aegis.child.0.stderr.take().unwrap());
+    let log = BufReader::new(reader);
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         let lines = log.lines().map_while(Result::ok);

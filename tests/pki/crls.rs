@@ -139,7 +139,7 @@ impl Pki<'_> {
                     delta.revoked.push((serial, vec![]));
                 }
                 self.crls.push(delta);
-                "a delta beside the complete one"
+                "a delta and the complete one"
             }
             _ => {
                 let mut expired = crl.clone();
@@ -147,7 +147,7 @@ impl Pki<'_> {
                 expired.to = Some(now - DAY);
                 let front = self.random.one_in(2);
                 self.crls.insert(if front { 0 } else { at + 1 }, expired);
-                "an expired one beside the current one"
+                "an expired one and the current one"
             }
         }
     }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
-use super::lookout::Lookout;
 use super::retry::Retry;
 use super::watched::Watched;
+use super::watcher::Watcher;
 use crate::config::{Config, ConfigError, Listen, Log, Overrides, Sandbox, Tls};
 use crate::gate::{Broken, Gate, Held, Sound};
 use crate::io::file_deadline;
@@ -34,7 +34,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Reader {
     overrides: Overrides,
-    lookout: Lookout,
+    watcher: Watcher,
     requests: ReloadReceiver,
     phases: mpsc::Sender<Phase>,
     /// The settings that this process runs with.
@@ -115,7 +115,7 @@ impl Reader {
         watched.add(&config.tls);
         Self {
             overrides: overrides.clone(),
-            lookout: Lookout::new(watched),
+            watcher: Watcher::new(watched),
             requests,
             phases,
             running: RestartOnly::of(config),
@@ -158,19 +158,19 @@ impl Reader {
     fn pass(&mut self, state: &State, whole: &mut Arc<Gate>) {
         let unused_gate = (!self.retired.is_empty()).then(|| Instant::now() + RETIRE_PERIOD);
         let until = self.retry.due().into_iter().chain(unused_gate).min();
-        self.lookout.wait(&self.requests, until);
+        self.watcher.wait(&self.requests, until);
         if state.is_draining() {
             return;
         }
         self.retired.retain(|gate| Arc::strong_count(gate) > 1);
         // One reload answers all waiting requests: each was made before anything is read.
         let requests = self.requests.take();
-        if requests.is_empty() && !self.retry.is_due() && !self.lookout.is_due() {
+        if requests.is_empty() && !self.retry.is_due() && !self.watcher.is_due() {
             return;
         }
         // Look before reading: the next look finds a change that happens meanwhile.
-        let changed = self.lookout.look();
-        let is_polling = self.lookout.is_polling();
+        let changed = self.watcher.look();
+        let is_polling = self.watcher.is_polling();
         state.recorder.metrics.reloads.polling(is_polling);
         let cause = if !requests.is_empty() {
             Cause::Requested
@@ -189,7 +189,7 @@ impl Reader {
             self.notify(Phase::Begun);
         }
         self.reload(state, whole, cause);
-        self.lookout.look_again();
+        self.watcher.look_again();
         let waiting = requests.into_iter().flatten();
         answer(waiting, &state.last_reload());
         if is_notified {
@@ -318,7 +318,7 @@ impl Reader {
         }
         self.configured = configured;
         self.whole_tls = config.tls.clone();
-        let watched = &mut self.lookout.watched;
+        let watched = &mut self.watcher.watched;
         watched.keep_only(&self.overrides, &[&self.whole_tls]);
         Ok(gate)
     }
@@ -326,10 +326,10 @@ impl Reader {
     /// Watches the files of the newest configuration, before they are read, and those of the last valid
     /// one.
     fn watch(&mut self, tls: Tls) {
-        self.lookout.watched.add(&tls);
+        self.watcher.watched.add(&tls);
         self.newest_tls = tls;
         let both = [&self.whole_tls, &self.newest_tls];
-        self.lookout.watched.keep_only(&self.overrides, &both);
+        self.watcher.watched.keep_only(&self.overrides, &both);
     }
 }
 

@@ -78,20 +78,18 @@ impl Watched {
     /// Whether any file has changed since the last look. A file whose stamp cannot be read in time has
     /// not.
     pub(super) fn look(&mut self) -> bool {
-        let mut changed = false;
-        self.any_hangs = false;
         let begun = self.files.iter().map(|(path, _)| Stamp::begin(path));
         let begun = Vec::from_iter(begun);
         let deadline = Instant::now() + LOOK_TIMEOUT;
-        for ((_, before), begun) in self.files.iter_mut().zip(begun) {
-            let Ok(now) = begun.wait(deadline) else {
-                self.any_hangs = true;
-                continue;
-            };
-            changed |= now != *before;
-            *before = now;
-        }
-        changed
+        let mut any_hangs = false;
+        let stamps = self.files.iter().zip(begun).map(|((_, before), begun)| {
+            let stamp = begun.wait(deadline);
+            any_hangs |= stamp.is_err();
+            stamp.unwrap_or(*before)
+        });
+        let stamps = Vec::from_iter(stamps);
+        self.any_hangs = any_hangs;
+        self.update(stamps)
     }
 
     /// Whether a file did not answer the last [`Watched::look`] in time.

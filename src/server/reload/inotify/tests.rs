@@ -155,7 +155,7 @@ fn what_is_no_longer_on_the_way_is_not_watched() {
     fixture.arm("old/key");
     fixture.arm("new/key");
     fixture.write("old/key");
-    fixture.write("beside");
+    fixture.write("other");
     assert!(!fixture.inotify.drain());
 }
 

@@ -19,7 +19,7 @@ fn removals_apply_while_the_key_file_hangs() {
     let hung = file_deadline::begin(&key, move || release_rx.recv().is_err());
     files.grants = BTreeSet::from([FIRST_GRANT]);
     fixture.write(&files, Breakage::None);
-    assert!(reader.lookout.watched.look());
+    assert!(reader.watcher.watched.look());
     reader.reload(&state, &mut whole, Cause::Changed);
     let last = state.last_reload();
     assert_eq!(last.faults.len(), 1, "{last:?}");

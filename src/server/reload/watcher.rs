@@ -15,7 +15,7 @@ use crate::state::ReloadReceiver;
 
 /// The watched files, and when to look at them.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub(super) struct Watcher {
     pub(super) watched: Watched,
     inotify: Result<Arc<Inotify>, Unwatchable>,
     mode: Mode,
@@ -37,7 +37,7 @@ enum Mode {
     Polling(String),
 }
 
-impl Lookout {
+impl Watcher {
     pub(super) fn new(watched: Watched) -> Self {
         Self {
             watched,
