@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use nix::sys::socket::{SetSockOpt as _, sockopt::SetBool};
+use nix::sys::socket::{self, SetSockOpt as _, sockopt::PeerCredentials, sockopt::SetBool};
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, Shutdown,
@@ -168,7 +168,9 @@ impl<P: Send + 'static> PeerStream<P> {
     /// The user who called listen(2): the owner of the file may be another.
     pub(crate) fn listening_user(&self) -> io::Result<u32> {
         let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
-        Ok(sockopt::socket_peercred(stream)?.uid.as_raw())
+        // Not by rustix, whose process ids cannot be 0: that is the id of a process outside of this PID
+        // namespace, as in a container.
+        Ok(socket::getsockopt(stream, PeerCredentials)?.uid())
     }
 
     fn stream(&mut self) -> io::Result<&mut Registered> {
