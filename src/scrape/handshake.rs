@@ -85,7 +85,8 @@ pub(super) async fn accept(
     let negotiated = negotiate(stream, &gate.tls, limiter, guard.history());
     // rustls returns no certificate that it rejects, and only its own reason. The verifier leaves both
     // where this scope finds them.
-    let negotiated = with_rejected_leaf_capture(negotiated);
+    // Pinned: passed by value, these 10 KiB would be copied at each call.
+    let negotiated = pin!(with_rejected_leaf_capture(negotiated));
     let negotiated = tokio::select! {
         biased;
         negotiated = deadline::by(deadline, negotiated) => negotiated,
