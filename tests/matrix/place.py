@@ -174,27 +174,6 @@ def is_bound(path):
     return False
 
 
-def tcp_port(process):
-    """The port of 127.0.0.1 or of any address on which a process listens, once it does."""
-
-    def find():
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args[0]} ended with {process.returncode}")
-        inodes = set()
-        with contextlib.suppress(OSError):
-            for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    inodes.add(os.readlink(descriptor))
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                    return int(fields[1].rsplit(":", 1)[1], 16)
-        return None
-
-    return wait_until(f"{process.args[0]} listens on TCP", find, 30)
-
-
 class Common:
     """What all rows share: the binary, a PKI, and the installed packages."""
 

@@ -1,14 +1,10 @@
 """Rows of Prometheus and vmagent."""
 
 import contextlib
-import http.server
-import json
-import threading
 
 from aegis_host import wait_until
-from compare import curl
 from fake_service import FakeService, abandon, response, stalled
-from place import tcp_port
+from real_scrapers import query, scrapes_of_prometheus, scrapes_of_vmagent, sink, targets, tcp_port
 from scrapers import NAME, Scraper, jobs
 
 # What the service of `jobs` has.
@@ -60,42 +56,6 @@ def vmagent(place, config, *options):
                           f"-remoteWrite.url=http://127.0.0.1:{sink()}/", f"-remoteWrite.tmpDataPath={place.folder}/data",
                           "-promscrape.suppressScrapeErrors", *options, root=True)  # fmt: skip
     return tcp_port(process)
-
-
-class Sink(http.server.BaseHTTPRequestHandler):
-    """Takes what vmagent and an agent write, and forgets it."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-def sink():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-def api(port, path):
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(curl(f"http://127.0.0.1:{port}/api/v1/{path}").body)["data"]
-    return None
-
-
-def query(port, expression):
-    """The value of a query, or None."""
-    data = api(port, "query?query=" + expression.replace(" ", "%20").replace("+", "%2B"))
-    return float(data["result"][0]["value"][1]) if data and data["result"] else None
-
-
-def targets(port):
-    return (api(port, "targets") or {"activeTargets": []})["activeTargets"]
 
 
 def all_up(port, count=1):
@@ -209,18 +169,6 @@ def many(start, count):
             return f"{failed:.0f} of {scrapes:.0f} scrapes failed; aegis logged: {lines[:20]}" if failed else None
 
     return run
-
-
-def scrapes_of_prometheus(port):
-    scrapes = query(port, "sum(count_over_time(up[10m]))")
-    failed = query(port, "sum(count_over_time(up[10m]) - sum_over_time(up[10m]))")
-    return scrapes or 0, failed or 0
-
-
-def scrapes_of_vmagent(port):
-    metrics = curl(f"http://127.0.0.1:{port}/metrics").body.decode().splitlines()
-    value = lambda name: sum(float(line.split()[-1]) for line in metrics if line.startswith((f"{name} ", f"{name}{{")))
-    return value("vm_promscrape_scrapes_total"), value("vm_promscrape_scrapes_failed_total")
 
 
 SCRAPERS = [

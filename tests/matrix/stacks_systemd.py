@@ -1,6 +1,6 @@
 """Rows of exporters and scripts whose socket comes from systemd, or from socat and ncat."""
 
-from place import tcp_port
+from real_scrapers import tcp_port
 from services import Service
 
 PROXY = "/lib/systemd/systemd-socket-proxyd"

@@ -67,9 +67,9 @@ class Services:
         before.close(unlink=False)
 
     def die_unrecorded(self):
-        """Sabotage: `steady` is away for a second outside of any window."""
+        """Sabotage: `steady` is away for three seconds outside of any window."""
         self.running["steady"].close()
-        time.sleep(1)
+        time.sleep(3)
         self.running["steady"] = self.serve("steady")
 
     def was_away(self, path, begun, ended):

@@ -36,6 +36,7 @@ def judge(options, samples, scrapes, operator, services, world, panics, status):
     print(f"panics: {panics:.0f}; log: {world.log.lines} lines, {dict(world.log.messages)}")
     if panics:
         faults.append(f"panics: {panics:.0f}")
+    print(f"scrapers added and removed, or revoked: {operator.tightened}")
     faults += [f"reload: {fault}" for fault in operator.faults]
     faults += [f"log: {line}" for line in world.log.unknown]
     if not (world.log.messages["reloaded"] and world.log.messages["not reloaded"]):
