@@ -25,7 +25,7 @@ use tracing::{error, warn};
 use crate::config::{Config, Overrides};
 use crate::server::systemd::Supervisor;
 use crate::state::{ReloadSender, State, reload_queue};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, Room};
 use reader::{Phase, Reader};
 pub(crate) use watched::Watched;
 
@@ -108,12 +108,16 @@ async fn log_dropped_lines() -> Infallible {
     let mut reported = 0;
     loop {
         let dropped = log::dropped_lines();
-        if dropped == reported {
-            log::line_dropped().await;
-        } else if log::has_room() {
-            let lines = dropped.saturating_sub(reported);
-            reported = dropped;
-            warn!(lines, "dropped log lines: stderr was not being read");
+        match log::room() {
+            _ if dropped == reported => log::line_dropped().await,
+            // The report would be lost too, and then be reported.
+            Room::NoReader => log::line_dropped().await,
+            Room::None => {}
+            Room::Some => {
+                let lines = dropped.saturating_sub(reported);
+                reported = dropped;
+                warn!(lines, "dropped log lines: stderr was not being read");
+            }
         }
         sleep(DROPPED_PERIOD).await;
     }

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::config::{Log, LogFormat, LogLevel};
 pub(crate) use sampler::{Sampled, Sampler};
 use standard_error::LogLines;
-pub(crate) use standard_error::{dropped_lines, error_priority, has_room, line_dropped};
+pub(crate) use standard_error::{Room, dropped_lines, error_priority, line_dropped, room};
 
 /// Starts writing log lines to standard error.
 pub fn start(log: &Log) {

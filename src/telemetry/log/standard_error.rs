@@ -3,7 +3,8 @@
 //! Otherwise a pipe or a journal that is not read would block the logging thread, and every scrape
 //! on it. Dropped lines are counted.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,10 @@ pub(super) struct LogLines {
 }
 
 /// What standard error is, which decides how to write to it without blocking.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
-    /// A file: writing does not wait for a reader.
+    /// A file, or a device such as `/dev/kmsg` (`StandardError=kmsg`), for which poll(2) never reports room: writing does not
+    /// wait for a reader.
     File,
     /// A socket, as journald's: one system call fails if there is no room (send(2), `MSG_DONTWAIT`).
     Socket,
@@ -37,14 +39,17 @@ enum Output {
 }
 
 impl Output {
-    fn of(stderr: &Stat) -> Self {
-        let kind = FileType::from_raw_mode(stderr.st_mode);
-        if kind == FileType::RegularFile {
-            Self::File
-        } else if kind == FileType::Socket {
-            Self::Socket
-        } else {
-            Self::Other
+    fn of(stderr: &Stat, is_terminal: bool) -> Self {
+        match FileType::from_raw_mode(stderr.st_mode) {
+            FileType::RegularFile => Self::File,
+            FileType::CharacterDevice if !is_terminal => Self::File,
+            FileType::Socket => Self::Socket,
+            FileType::CharacterDevice
+            | FileType::Directory
+            | FileType::Symlink
+            | FileType::Fifo
+            | FileType::BlockDevice
+            | FileType::Unknown => Self::Other,
         }
     }
 
@@ -55,7 +60,7 @@ impl Output {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 rustix::net::send(io::stderr(), piece, flags)
             }
-            Self::Other if !has_room() => Err(Errno::AGAIN),
+            Self::Other if room() == Room::None => Err(Errno::AGAIN),
             Self::File | Self::Other => rustix::io::write(io::stderr(), piece),
         }
     }
@@ -69,7 +74,9 @@ impl LogLines {
         let is_journal = |stderr: &Stat| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino);
         Self {
             has_priorities: found.as_ref().is_ok_and(is_journal),
-            output: found.as_ref().map_or(Output::Other, Output::of),
+            output: found.as_ref().map_or(Output::Other, |stderr| {
+                Output::of(stderr, io::stderr().is_terminal())
+            }),
         }
     }
 }
@@ -130,23 +137,36 @@ pub(crate) async fn line_dropped() {
     LINE_DROPPED.notified().await;
 }
 
-/// Whether a line can be written now without blocking.
-///
-/// Always true for a file. True for a pipe or a socket with room for [`MAX_WRITE_BYTES`] (pipe(7),
-/// unix(7)).
-pub(crate) fn has_room() -> bool {
-    has_room_within(Duration::ZERO)
+/// Whether a line can be written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Without blocking. Always the case for a file. For a pipe or a socket, there is room for
+    /// [`MAX_WRITE_BYTES`] (pipe(7), unix(7)).
+    Some,
+    /// Only after the reader has read.
+    None,
+    /// Nothing reads it any longer: each line is lost.
+    NoReader,
 }
 
-fn has_room_within(timeout: Duration) -> bool {
-    let stderr = io::stderr();
-    let mut descriptors = [PollFd::new(&stderr, PollFlags::OUT)];
-    let Ok(timeout) = Timespec::try_from(timeout) else {
-        return false;
-    };
-    let polled = poll(&mut descriptors, Some(&timeout));
-    let is_ready = |descriptor: &PollFd<'_>| descriptor.revents().contains(PollFlags::OUT);
-    polled.is_ok() && descriptors.iter().all(is_ready)
+pub(crate) fn room() -> Room {
+    room_within(&io::stderr(), Duration::ZERO)
+}
+
+fn room_within(output: &impl AsFd, timeout: Duration) -> Room {
+    let mut descriptors = [PollFd::new(output, PollFlags::OUT)];
+    let polled = Timespec::try_from(timeout).map(|timeout| poll(&mut descriptors, Some(&timeout)));
+    let [descriptor] = descriptors;
+    let found = descriptor.revents();
+    if !matches!(polled, Ok(Ok(_))) {
+        Room::None
+    } else if found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+        Room::NoReader
+    } else if found.contains(PollFlags::OUT) {
+        Room::Some
+    } else {
+        Room::None
+    }
 }
 
 static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
@@ -240,7 +260,8 @@ impl Writer {
     /// Waits for room within the wait budget.
     fn wait_for_room(&mut self) -> bool {
         let begun = Instant::now();
-        let found = !self.wait_budget.is_zero() && has_room_within(self.wait_budget);
+        let found = !self.wait_budget.is_zero()
+            && room_within(&io::stderr(), self.wait_budget) != Room::None;
         self.wait_budget = self.wait_budget.saturating_sub(begun.elapsed());
         found
     }
@@ -251,4 +272,31 @@ fn count_dropped(line: &[u8]) -> usize {
     DROPPED_LINES.fetch_add(1, Ordering::Relaxed);
     LINE_DROPPED.notify_one();
     line.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_no_terminal_is_written_to_without_asking() {
+        let null = fstat(File::open("/dev/null").unwrap()).unwrap();
+        assert_eq!(Output::of(&null, false), Output::File);
+        assert_eq!(Output::of(&null, true), Output::Other);
+    }
+
+    #[test]
+    fn a_full_pipe_has_no_room_and_one_without_a_reader_has_none_for_ever() {
+        let (reader, writer) = io::pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        assert_eq!(room_within(&writer, Duration::ZERO), Room::Some);
+        while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+        assert_eq!(room_within(&writer, Duration::ZERO), Room::None);
+        drop(reader);
+        assert_eq!(room_within(&writer, Duration::ZERO), Room::NoReader);
+    }
 }
