@@ -77,8 +77,20 @@ impl Inotify {
     /// Watches these files and everything on the way to them, and nothing else. Can block.
     ///
     /// # Errors
-    /// One of them cannot be watched.
+    /// One of them cannot be watched. Then nothing is.
     pub(super) fn arm(&self, files: &[PathBuf]) -> Result<Armed, Unwatchable> {
+        let armed = self.try_arm(files);
+        if armed.is_err() {
+            // They count for a limit of all programs of this user, and nobody would read their events.
+            for watch in std::mem::take(&mut *self.watches.lock()) {
+                inotify::remove_watch(&self.descriptor, watch).ok();
+            }
+            self.drain();
+        }
+        armed
+    }
+
+    fn try_arm(&self, files: &[PathBuf]) -> Result<Armed, Unwatchable> {
         let mut places = places(files)?;
         for _ in 0..MAX_ROUNDS {
             let is_whole = self.watch(&places)?;
@@ -100,7 +112,10 @@ impl Inotify {
             match self.add(path, *flags, &mut watched) {
                 Ok(()) => {}
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => is_whole = false,
-                Err(error) => return Err(unwatchable(path, error)),
+                Err(error) => {
+                    self.watches.lock().extend(watched.into_keys());
+                    return Err(unwatchable(path, error));
+                }
             }
         }
         let now = BTreeSet::from_iter(watched.into_keys());

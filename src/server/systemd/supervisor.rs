@@ -97,11 +97,12 @@ impl Supervisor {
         let status_is_due = Notify::new();
         // One timer for both: an idle aegis wakes as seldom as possible.
         let pings = async {
-            let mut ticks = ticks(self.watchdog.map_or(STATUS_PERIOD, |watchdog| watchdog / 2));
+            let period = self.watchdog.map_or(STATUS_PERIOD, |watchdog| watchdog / 2);
+            let mut ticks = ticks(period);
             let mut last_status = Instant::now();
             loop {
                 ticks.tick().await;
-                if last_status.elapsed() >= STATUS_PERIOD {
+                if is_status_due(last_status, period) {
                     last_status = Instant::now();
                     status_is_due.notify_one();
                 }
@@ -254,6 +255,12 @@ async fn status(state: &State) -> String {
     )
 }
 
+/// Whether the status is due at this tick rather than at the next one. Ticks come a little late, and the one
+/// after such a tick a little less than a period later.
+fn is_status_due(last: Instant, period: Duration) -> bool {
+    last.elapsed() + period / 2 >= STATUS_PERIOD
+}
+
 fn counted(count: i64, thing: &str) -> String {
     match count {
         1 => format!("1 {thing}"),
@@ -268,12 +275,27 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     fn supervised() -> (Supervisor, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let watchdog = Some(Duration::from_secs(30));
         (Supervisor::new(Some(ours), watchdog), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_status_is_due_at_the_nearest_tick() {
+        for (period, due) in [(30, 1), (15, 2), (10, 3), (7, 4), (45, 1)] {
+            let period = Duration::from_secs(period);
+            let last = Instant::now();
+            advance(period * due - Duration::from_millis(4)).await;
+            assert!(is_status_due(last, period), "{period:?}");
+            let last = Instant::now();
+            advance(period * (due - 1) + Duration::from_millis(4)).await;
+            assert!(!is_status_due(last, period), "{period:?}");
+        }
     }
 
     /// Counts the `WATCHDOG=1` messages within five minutes.

@@ -177,6 +177,18 @@ fn events_that_overflow_the_queue_are_an_event_and_are_discarded() {
 }
 
 #[test]
+fn nothing_is_watched_if_one_file_cannot_be() {
+    let fixture = Fixture::new();
+    fixture.write("etc/key");
+    fixture.arm("etc/key");
+    let files = [fixture.at("etc/key"), PathBuf::from("/proc/self/status")];
+    fixture.inotify.arm(&files).unwrap_err();
+    fixture.write("etc/key");
+    assert!(!fixture.inotify.drain());
+    fixture.sees("etc/key", "later", || fixture.write("etc/key"));
+}
+
+#[test]
 fn a_file_system_that_is_not_local_is_not_watched() {
     let inotify = Inotify::new().unwrap();
     let refused = inotify.arm(&[PathBuf::from("/proc/self/status")]);
