@@ -112,7 +112,14 @@ fn judge_good<'a>(
         ("gone", _) => (502, Some("missing")),
         _ => (404, None),
     };
-    let was_late = request.hurries && service == "node" && answer.status == 504;
+    // Its time may be over at each step: while it waits for a place, at the lookup of the socket, after that.
+    let late = [
+        (503, Some("busy")),
+        (502, Some("connect")),
+        (504, Some("timeout")),
+    ];
+    let is_late = late.contains(&(answer.status, reason));
+    let was_late = request.hurries && service == "node" && is_late;
     assert!(
         was_late || (answer.status, reason) == expected,
         "{request:?} {answer:?}"
@@ -120,6 +127,8 @@ fn judge_good<'a>(
     if service == "node" && answer.status != 400 {
         let request = match requests.next() {
             None => return assert!(was_late, "the service was not asked"),
+            // The time was over after aegis had connected.
+            Some(request) if was_late && request.is_empty() => return,
             Some(request) => request,
         };
         assert_forwarded(request, passed.flatten().as_deref());
