@@ -81,7 +81,7 @@ impl Inotify {
     pub(super) fn arm(&self, files: &[PathBuf]) -> Result<Armed, Unwatchable> {
         let armed = self.try_arm(files);
         if armed.is_err() {
-            // They count for a limit of all programs of this user, and nobody would read their events.
+            // They count towards a limit of this user, and their events would fill the queue unread.
             for watch in std::mem::take(&mut *self.watches.lock()) {
                 inotify::remove_watch(&self.descriptor, watch).ok();
             }
