@@ -108,15 +108,18 @@ async fn log_dropped_lines() -> Infallible {
     let mut reported = 0;
     loop {
         let dropped = log::dropped_lines();
-        match log::room() {
-            _ if dropped == reported => log::line_dropped().await,
-            // The report would be lost too, and then be reported.
-            Room::NoReader => log::line_dropped().await,
-            Room::None => {}
-            Room::Some => {
-                let lines = dropped.saturating_sub(reported);
-                reported = dropped;
-                warn!(lines, "dropped log lines: stderr was not being read");
+        if dropped == reported {
+            log::line_dropped().await;
+        } else {
+            match log::room() {
+                Room::Free => {
+                    let lines = dropped.saturating_sub(reported);
+                    reported = dropped;
+                    warn!(lines, "dropped log lines: stderr was not being read");
+                }
+                Room::Full => {}
+                // This report would be lost too, and be counted as a line to report.
+                Room::NoReader => log::line_dropped().await,
             }
         }
         sleep(DROPPED_PERIOD).await;

@@ -29,8 +29,8 @@ pub(super) struct LogLines {
 /// What standard error is, which decides how to write to it without blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
-    /// A file, or a device such as `/dev/kmsg` (`StandardError=kmsg`), for which poll(2) never reports room: writing does not
-    /// wait for a reader.
+    /// A file: writing does not wait for a reader. Or a device such as `/dev/kmsg`
+    /// (`StandardError=kmsg`), for which poll(2) never reports room.
     File,
     /// A socket, as journald's: one system call fails if there is no room (send(2), `MSG_DONTWAIT`).
     Socket,
@@ -60,7 +60,9 @@ impl Output {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 rustix::net::send(io::stderr(), piece, flags)
             }
-            Self::Other if room() == Room::None => Err(Errno::AGAIN),
+            Self::Other if room_within(&io::stderr(), Duration::ZERO) == Room::Full => {
+                Err(Errno::AGAIN)
+            }
             Self::File | Self::Other => rustix::io::write(io::stderr(), piece),
         }
     }
@@ -140,17 +142,20 @@ pub(crate) async fn line_dropped() {
 /// Whether a line can be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// Without blocking. Always the case for a file. For a pipe or a socket, there is room for
+    /// Without blocking. Always the case for a file or a device. For a pipe or a socket, there is room for
     /// [`MAX_WRITE_BYTES`] (pipe(7), unix(7)).
-    Some,
+    Free,
     /// Only after the reader has read.
-    None,
+    Full,
     /// Nothing reads it any longer: each line is lost.
     NoReader,
 }
 
 pub(crate) fn room() -> Room {
-    room_within(&io::stderr(), Duration::ZERO)
+    match LogLines::from_environment().output {
+        Output::File => Room::Free,
+        Output::Socket | Output::Other => room_within(&io::stderr(), Duration::ZERO),
+    }
 }
 
 fn room_within(output: &impl AsFd, timeout: Duration) -> Room {
@@ -159,13 +164,13 @@ fn room_within(output: &impl AsFd, timeout: Duration) -> Room {
     let [descriptor] = descriptors;
     let found = descriptor.revents();
     if !matches!(polled, Ok(Ok(_))) {
-        Room::None
+        Room::Full
     } else if found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
         Room::NoReader
     } else if found.contains(PollFlags::OUT) {
-        Room::Some
+        Room::Free
     } else {
-        Room::None
+        Room::Full
     }
 }
 
@@ -261,7 +266,7 @@ impl Writer {
     fn wait_for_room(&mut self) -> bool {
         let begun = Instant::now();
         let found = !self.wait_budget.is_zero()
-            && room_within(&io::stderr(), self.wait_budget) != Room::None;
+            && room_within(&io::stderr(), self.wait_budget) != Room::Full;
         self.wait_budget = self.wait_budget.saturating_sub(begun.elapsed());
         found
     }
@@ -290,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_has_no_room_and_one_without_a_reader_has_none_for_ever() {
+    fn a_full_pipe_and_one_without_a_reader_differ() {
         let (reader, writer) = io::pipe().unwrap();
         fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-        assert_eq!(room_within(&writer, Duration::ZERO), Room::Some);
+        assert_eq!(room_within(&writer, Duration::ZERO), Room::Free);
         while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
-        assert_eq!(room_within(&writer, Duration::ZERO), Room::None);
+        assert_eq!(room_within(&writer, Duration::ZERO), Room::Full);
         drop(reader);
         assert_eq!(room_within(&writer, Duration::ZERO), Room::NoReader);
     }
