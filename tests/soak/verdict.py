@@ -37,6 +37,8 @@ def judge(options, samples, scrapes, operator, services, world, panics, status):
     if panics:
         faults.append(f"panics: {panics:.0f}")
     print(f"scrapers added and removed, or revoked: {operator.tightened}")
+    if not operator.tightened:
+        faults.append("reload: no scraper was removed or revoked")
     faults += [f"reload: {fault}" for fault in operator.faults]
     faults += [f"log: {line}" for line in world.log.unknown]
     if not (world.log.messages["reloaded"] and world.log.messages["not reloaded"]):
