@@ -101,10 +101,12 @@ const CLASSES: &[(&str, Fits)] = &[
             && !matches!(&keys[..], [key] if key.trim().len() == 24)
     }),
     ("close as a part of a connection option", |one| {
+        let values = values(one.before, "connection").join(",");
+        let options: Vec<&str> = values.split(',').map(str::trim).collect();
         (one.closed_by(Peer::Nginx) || one.closed_by(Peer::Go))
-            && values(one.before, "connection")
-                .iter()
-                .any(|value| value.contains("close"))
+            && options.iter().any(|option| option.contains("close"))
+            // aegis closes for this option itself.
+            && !options.contains(&"close")
     }),
 ];
 

@@ -16,11 +16,14 @@ use crate::servers::{Peer, Servers};
 pub struct Seen {
     /// Method and target of each request that it took and answered.
     pub requests: Vec<Vec<u8>>,
+    /// How many of them reached a service of aegis, which repeated them.
+    pub asked: usize,
     /// The status with which it refused what followed them.
     pub refusal: Option<u16>,
 }
 
-/// What aegis read. It knows no service, so that 404 answers a request with a good head.
+/// What aegis read: what its services were asked. Elsewhere it does not repeat a request, and what
+/// it answered must fit the target.
 pub fn aegis(servers: &Servers, bytes: &[u8], quiet: Duration) -> Seen {
     let tcp = connect(|| {
         #[expect(clippy::disallowed_methods, reason = "the scraper's side")]
@@ -35,15 +38,36 @@ pub fn aegis(servers: &Servers, bytes: &[u8], quiet: Duration) -> Seen {
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).unwrap();
     }
-    let mut seen = seen(&exchange(&mut stream, bytes, quiet), |status| {
-        matches!(status, 400 | 405 | 431)
-    });
-    // aegis does not repeat them.
-    for (request, head) in seen.requests.iter_mut().zip(heads(bytes)) {
-        *request = request_line(head);
-    }
-    seen
+    let (mut heads, mut asked) = (heads(bytes), 0);
+    let seen = seen(
+        &exchange(&mut stream, bytes, quiet),
+        |status| matches!(status, 400 | 405 | 431),
+        |status, answer| {
+            let [method, target] = heads.next().map(request_line).unwrap_or_default();
+            let is_own = VIEWS.contains(&target);
+            let target = match repeated(answer) {
+                Some(target) => {
+                    asked += 1;
+                    target
+                }
+                None if status == 200 && method == b"GET" && !is_own => b"(a page of aegis)",
+                None => target,
+            };
+            [method, target].join(&b' ')
+        },
+    );
+    Seen { asked, ..seen }
 }
+
+/// The targets that aegis answers itself.
+const VIEWS: &[&[u8]] = &[
+    b"/",
+    b"/?refresh=off",
+    b"/-/sd",
+    b"/-/healthy",
+    b"/-/ready",
+    b"/metrics",
+];
 
 /// What another server read.
 pub fn peer(servers: &Servers, peer: Peer, bytes: &[u8], quiet: Duration) -> Seen {
@@ -52,7 +76,11 @@ pub fn peer(servers: &Servers, peer: Peer, bytes: &[u8], quiet: Duration) -> See
         UnixStream::connect(servers.socket(peer))
     });
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    seen(&exchange(&mut stream, bytes, quiet), |status| status >= 300)
+    seen(
+        &exchange(&mut stream, bytes, quiet),
+        |status| status >= 300,
+        |_, answer| repeated(answer).unwrap_or_default().to_vec(),
+    )
 }
 
 /// Connects, and waits for a server that is still starting.
@@ -133,35 +161,64 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// Reads the status lines; no body has one in it.
-fn seen(received: &[u8], refuses: impl Fn(u16) -> bool) -> Seen {
+/// Reads the answers, and the request of each that is no refusal.
+fn seen(
+    received: &[u8],
+    refuses: impl Fn(u16) -> bool,
+    mut request: impl FnMut(u16, &[u8]) -> Vec<u8>,
+) -> Seen {
     let mut seen = Seen::default();
-    for (place, window) in received.windows(b"HTTP/1.1 200".len()).enumerate() {
-        let status = str::from_utf8(&window[9..])
-            .ok()
-            .and_then(|text| text.parse().ok());
-        match status.filter(|_| window.starts_with(b"HTTP/1.") && window[8] == b' ') {
-            Some(status) if refuses(status) => {
-                seen.refusal = Some(status);
-                break;
-            }
-            Some(200..) => seen.requests.push(repeated(&received[place..])),
-            _ => {}
+    for (status, answer) in answers(received) {
+        if refuses(status) {
+            seen.refusal = Some(status);
+            break;
+        }
+        if status >= 200 {
+            seen.requests
+                .push(with_query_encoded(&request(status, answer)));
         }
     }
     seen
 }
 
-/// The method and target that the head of an answer repeats.
-fn repeated(answer: &[u8]) -> Vec<u8> {
+/// The status and bytes of each answer. No body has a status line in it.
+fn answers(received: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let line = b"HTTP/1.1 200";
+    let mut starts = received
+        .windows(line.len())
+        .enumerate()
+        .filter_map(|(place, window)| {
+            let status = str::from_utf8(window.strip_prefix(b"HTTP/1.")?).ok()?;
+            let (_, status) = status.split_once(' ')?;
+            Some((place, status.parse().ok()?))
+        })
+        .peekable();
+    std::iter::from_fn(move || {
+        let (start, status) = starts.next()?;
+        let end = starts.peek().map_or(received.len(), |(next, _)| *next);
+        Some((status, &received[start..end]))
+    })
+}
+
+/// The request that an answer repeats, in its head or its body.
+fn repeated(answer: &[u8]) -> Option<&[u8]> {
     let mut lines = answer.split(|byte| *byte == b'\n').skip(1);
-    let mut lines = std::iter::from_fn(|| lines.next().filter(|line| *line != b"\r"));
-    let found = lines.find_map(|line| {
+    lines.find_map(|line| {
         let (name, value) = line.split_at_checked(b"seen: ".len())?;
         name.eq_ignore_ascii_case(b"seen: ")
-            .then(|| value.trim_ascii_end().to_vec())
-    });
-    found.unwrap_or_default()
+            .then(|| value.trim_ascii_end())
+    })
+}
+
+/// A request whose query is decoded and encoded again, as aegis does it for a service.
+fn with_query_encoded(request: &[u8]) -> Vec<u8> {
+    let Some(place) = request.iter().position(|byte| *byte == b'?') else {
+        return request.to_vec();
+    };
+    let (request, query) = request.split_at(place + 1);
+    let mut encoded = form_urlencoded::Serializer::new(String::new());
+    encoded.extend_pairs(form_urlencoded::parse(query));
+    [request, encoded.finish().as_bytes()].concat()
 }
 
 /// The heads in the bytes as aegis splits them, each with its empty line: no request has a body.
@@ -176,9 +233,9 @@ pub fn heads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Method and target of a head that aegis accepts.
-fn request_line(head: &[u8]) -> Vec<u8> {
+fn request_line(head: &[u8]) -> [&[u8]; 2] {
     let start = head.iter().position(|byte| !b"\r\n".contains(byte));
     let head = &head[start.unwrap_or(head.len())..];
     let mut words = head.split(|byte| *byte == b' ');
-    [words.next().unwrap(), words.next().unwrap()].join(&b' ')
+    [words.next().unwrap(), words.next().unwrap()]
 }

@@ -23,7 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::UnixListener;
 
-use crate::{Outcome, folder, pki};
+use crate::{Outcome, folder, pki, services};
 
 /// The servers that aegis is compared with, in the order of all tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl Servers {
 fn aegis(at: &Path) -> Outcome<(Process, SocketAddr)> {
     pki::make(at)?;
     fs::create_dir(at.join("services"))?;
+    services::start(&at.join("services"))?;
     let (cert, key, ca) = (pki::SERVER, pki::SERVER_KEY, pki::CA);
     let name = pki::SCRAPER_NAME;
     let config = format!(
@@ -98,7 +99,10 @@ client_ca_file = "{ca}"
 networks = ["127.0.0.1/32"]
 identities = ["dns:{name}"]
 services = ["*"]
+[services.node]
+params = ["x", "x[]"]
 [limits]
+scrapes_per_service = 100
 connection_rate = 100000
 connection_burst = 100000
 handshake_timeout = "1m"
