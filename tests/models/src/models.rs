@@ -1,6 +1,7 @@
 //! The models, and what several of them need.
 
 pub(crate) mod drain;
+pub(crate) mod eviction;
 pub(crate) mod handshakes;
 pub(crate) mod places;
 pub(crate) mod slots;
@@ -17,6 +18,7 @@ use shuttle::future::{JoinHandle, spawn};
 use tokio::task::yield_now;
 use tokio::time::advance;
 
+use crate::config::Limits;
 use crate::gate::Gate;
 use crate::policy::identity::ScraperId;
 use crate::policy::peer::Peer;
@@ -42,6 +44,8 @@ pub(crate) const MODELS: &[Model] = &[
     model("an_evicted_connection_notices", places::eviction),
     model("handshakes_compute_within_the_limit", handshakes::limit),
     model("a_silent_handshake_blocks_no_other", handshakes::silent),
+    model("an_idle_connection_gives_way", eviction::idle),
+    model("a_running_scrape_gives_way", eviction::running),
     model("an_idle_connection_is_revoked", tightening::idle),
     model(
         "a_later_request_is_decided_by_the_new_gate",
@@ -68,8 +72,16 @@ fn peer(address: u8) -> Peer {
 
 /// An aegis that begins with an open gate. The channel of reload requests stays open.
 fn aegis() -> (Arc<State>, ReloadReceiver) {
+    aegis_with(Limits::WIDE)
+}
+
+fn aegis_with(limits: Limits) -> (Arc<State>, ReloadReceiver) {
     let (reloads, requests) = reload_queue(8).unwrap();
-    let state = State::new(Gate::open(1), Vec::new(), reloads);
+    let gate = Gate {
+        limits,
+        ..Gate::open(1)
+    };
+    let state = State::new(gate, Vec::new(), reloads);
     (Arc::new(state), requests)
 }
 
