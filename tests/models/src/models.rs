@@ -1,5 +1,6 @@
 //! The models, and what several of them need.
 
+pub(crate) mod changed_limits;
 pub(crate) mod drain;
 pub(crate) mod eviction;
 pub(crate) mod handshakes;
@@ -44,6 +45,18 @@ pub(crate) const MODELS: &[Model] = &[
     model("an_evicted_connection_notices", places::eviction),
     model("handshakes_compute_within_the_limit", handshakes::limit),
     model("a_silent_handshake_blocks_no_other", handshakes::silent),
+    model(
+        "a_reload_of_the_same_limit_keeps_its_permits",
+        changed_limits::kept,
+    ),
+    model(
+        "a_reload_changes_the_limit_of_handshakes",
+        changed_limits::handshakes,
+    ),
+    model(
+        "a_reload_changes_the_limit_of_scrapes",
+        changed_limits::max_concurrent,
+    ),
     model("an_idle_connection_gives_way", eviction::idle),
     model("a_running_scrape_gives_way", eviction::running),
     model("an_idle_connection_is_revoked", tightening::idle),

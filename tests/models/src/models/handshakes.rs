@@ -22,17 +22,19 @@ use crate::wire::{Wire, wire};
 
 const AT_ONCE: usize = 2;
 
-struct World {
-    limiter: HandshakeLimiter,
-    computing: AtomicUsize,
+/// How many handshakes compute.
+pub(super) struct Computing {
+    max: usize,
+    all: AtomicUsize,
     unknown: AtomicUsize,
 }
 
-impl World {
-    fn new() -> Arc<Self> {
+impl Computing {
+    /// More at once than this fail an assertion.
+    pub(super) fn at_most(max: usize) -> Arc<Self> {
         Arc::new(Self {
-            limiter: HandshakeLimiter::new(AT_ONCE),
-            computing: AtomicUsize::new(0),
+            max,
+            all: AtomicUsize::new(0),
             unknown: AtomicUsize::new(0),
         })
     }
@@ -40,46 +42,73 @@ impl World {
     /// Computes: other threads run meanwhile.
     fn compute(&self, history: PeerHistory) {
         let is_unknown = usize::from(history == PeerHistory::Unknown);
-        assert!(self.computing.fetch_add(1, Ordering::SeqCst) < AT_ONCE);
+        assert!(self.all.fetch_add(1, Ordering::SeqCst) < self.max);
         assert!(self.unknown.fetch_add(is_unknown, Ordering::SeqCst) + is_unknown <= 1);
         shuttle::thread::yield_now();
         self.unknown.fetch_sub(is_unknown, Ordering::SeqCst);
-        self.computing.fetch_sub(1, Ordering::SeqCst);
+        self.all.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A handshake of two messages of the scraper, which computes in each step.
+pub(super) async fn handshake(
+    limiter: &HandshakeLimiter,
+    computing: &Computing,
+    mut stream: Wire,
+    history: PeerHistory,
+) {
+    let mut messages = pin!(async {
+        stream.read_u8().await.unwrap();
+        stream.read_u8().await.unwrap();
+    });
+    let steps = poll_fn(|context| {
+        computing.compute(history);
+        messages.as_mut().poll(context)
+    });
+    limiter.run(steps, history).await;
+}
+
+/// How many handshakes compute if more than enough begin.
+pub(super) fn compute_at_once(limiter: &HandshakeLimiter, history: PeerHistory) -> usize {
+    let computing = AtomicUsize::new(0);
+    let begin = || {
+        let steps = poll_fn(|_| {
+            computing.fetch_add(1, Ordering::SeqCst);
+            Poll::<()>::Pending
+        });
+        let mut begun = Box::pin(limiter.run(steps, history));
+        assert!(poll_now(begun.as_mut()).is_none());
+        begun
+    };
+    let begun: Vec<_> = (0..ENOUGH).map(|_| begin()).collect();
+    drop(begun);
+    computing.load(Ordering::SeqCst)
+}
+
+/// More than the permits of any model.
+const ENOUGH: usize = 4;
+
+struct World {
+    limiter: HandshakeLimiter,
+    computing: Arc<Computing>,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            limiter: HandshakeLimiter::new(AT_ONCE),
+            computing: Computing::at_most(AT_ONCE),
+        })
     }
 
-    /// A handshake of two messages of the scraper, which computes in each step.
-    async fn handshake(&self, mut stream: Wire, history: PeerHistory) {
-        let mut messages = pin!(async {
-            stream.read_u8().await.unwrap();
-            stream.read_u8().await.unwrap();
-        });
-        let steps = poll_fn(|context| {
-            self.compute(history);
-            messages.as_mut().poll(context)
-        });
-        self.limiter.run(steps, history).await;
+    async fn handshake(&self, stream: Wire, history: PeerHistory) {
+        handshake(&self.limiter, &self.computing, stream, history).await;
     }
 
     fn assert_all_are_free(&self) {
-        assert_eq!(self.compute_at_once(PeerHistory::Authenticated), AT_ONCE);
-        assert_eq!(self.compute_at_once(PeerHistory::Unknown), 1);
-    }
-
-    /// How many handshakes compute if more than enough begin.
-    fn compute_at_once(&self, history: PeerHistory) -> usize {
-        let computing = AtomicUsize::new(0);
-        let begin = || {
-            let steps = poll_fn(|_| {
-                computing.fetch_add(1, Ordering::SeqCst);
-                Poll::<()>::Pending
-            });
-            let mut begun = Box::pin(self.limiter.run(steps, history));
-            assert!(poll_now(begun.as_mut()).is_none());
-            begun
-        };
-        let begun: Vec<_> = (0..=AT_ONCE).map(|_| begin()).collect();
-        drop(begun);
-        computing.load(Ordering::SeqCst)
+        let authenticated = compute_at_once(&self.limiter, PeerHistory::Authenticated);
+        assert_eq!(authenticated, AT_ONCE);
+        assert_eq!(compute_at_once(&self.limiter, PeerHistory::Unknown), 1);
     }
 }
 
