@@ -5,6 +5,7 @@
 //! - An idle connection is judged again and closed, without a request.
 //! - A running scrape is judged again: it is cut off after the grace period, and its slot is freed,
 //!   unless a later gate allows it again before.
+//! - The address of a scraper that lost its connection is unknown again: it does not precede others.
 //!
 //! Each swap comes at any moment of a connection's life. The clock stands still until the model
 //! advances it.
@@ -13,11 +14,12 @@ use shuttle::future::block_on;
 use shuttle::rand::{Rng as _, thread_rng};
 use tokio::time::advance;
 
-use super::{Clock, aegis, is_slot_free, serve};
+use super::{Clock, aegis, is_slot_free, peer, serve};
+use crate::config::Limits;
 use crate::gate::{Gate, Trust};
 use crate::policy::Policy;
 use crate::scrape::Admitted;
-use crate::state::State;
+use crate::state::{ConnectionLimiter, PeerHistory, State};
 use crate::wire::{Answer, QUICK, SLOW};
 
 const SCRAPER: u8 = 7;
@@ -47,6 +49,12 @@ fn swap(state: &State, gate: Gate) {
     }
 }
 
+/// Whether the next handshake from the scraper's address is one of an unknown address.
+fn is_unknown(state: &State) -> bool {
+    let next = ConnectionLimiter::take(&state.connections, &peer(1), &Limits::WIDE);
+    next.unwrap().history() == PeerHistory::Unknown
+}
+
 /// The scraper sends nothing after its handshake.
 pub(crate) fn idle() {
     let (state, _requests) = aegis();
@@ -60,6 +68,7 @@ pub(crate) fn idle() {
         connection.await.unwrap();
     });
     assert_eq!(state.connections.usage().open, 0);
+    assert!(is_unknown(&state));
 }
 
 /// Requests before the swap and one after it. The connection is anywhere between the answer to one
@@ -106,6 +115,8 @@ pub(crate) fn running() {
         assert!(!matches!(answer, Answer::Served { .. }), "{answer:?}");
         drop(scraper);
         connection.await.unwrap();
+        // Denied: the new gate has no grant for it, but admits the scraper.
+        assert!(answer == Answer::Denied || is_unknown(&state), "{answer:?}");
     });
     assert!(is_slot_free(&state));
     assert_eq!(state.connections.usage().open, 0);
