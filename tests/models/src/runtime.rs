@@ -6,6 +6,8 @@ pub(crate) struct Builder;
 
 pub(crate) struct Runtime;
 
+pub(crate) struct Entered;
+
 impl Builder {
     pub(crate) fn new_current_thread() -> Self {
         Self
@@ -21,7 +23,9 @@ impl Builder {
 }
 
 impl Runtime {
-    pub(crate) fn enter(&self) {}
+    pub(crate) fn enter(&self) -> Entered {
+        Entered
+    }
 
     pub(crate) fn shutdown_background(self) {}
 

@@ -35,6 +35,8 @@ pub(crate) mod recorder {
         pub(crate) metrics: Metrics,
     }
 
+    pub(crate) struct Connected;
+
     pub(crate) struct Client<'a> {
         pub(crate) peer: &'a Peer,
         pub(crate) identity: &'a Identity,
@@ -49,7 +51,10 @@ pub(crate) mod recorder {
     impl Recorder {
         pub(crate) fn forget(&self, _: &ServiceName) {}
         pub(crate) fn connection_refused(&self, _: &Peer, _: &Refused) {}
-        pub(crate) fn connected(&self, _: Client<'_>, _: Duration) {}
+        pub(crate) fn connected(&self, _: Client<'_>, _: Duration) -> Connected {
+            Connected
+        }
+
         pub(crate) fn revoked(&self, _: Client<'_>, _: Option<InFlight<'_>>, _: &Refused) {}
         pub(crate) fn evicted(&self, _: Client<'_>, _: Option<InFlight<'_>>) {}
 
