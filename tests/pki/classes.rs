@@ -7,9 +7,6 @@ use std::path::Path;
 
 use crate::Judged;
 
-/// What all others refuse, each for another reason.
-const ACCEPTED_ALONE: &str = "several of these changes in one PKI";
-
 /// A line of `classes.txt`.
 #[derive(Clone, Copy)]
 struct Class {
@@ -19,7 +16,7 @@ struct Class {
     others: &'static str,
     /// A part of the reason of what refuses.
     reason: &'static str,
-    /// A part of one of the changes, or `-`.
+    /// A part of one of the changes; several with ` & ` between them; or `-`.
     change: &'static str,
     name: &'static str,
 }
@@ -67,9 +64,11 @@ impl Classes {
         });
         let mut all: Vec<Difference> = others.collect();
         if judged.aegis.is_ok() && judged.others().all(|(_, other)| other.is_err()) {
+            // There is no class for it, whatever the reasons of the others: either they know more
+            // than aegis, or the case has to be understood.
             all.push(Difference {
                 title: "accepted by aegis alone".to_owned(),
-                class: self.accepted_alone(judged),
+                class: None,
             });
         }
         all
@@ -87,16 +86,6 @@ impl Classes {
         classes.collect::<Option<Vec<_>>>()?.first().copied()
     }
 
-    /// The class of what no other verifier accepts. There is one only if the others have different
-    /// reasons, each in a class: then each of several changes concerns one of them.
-    fn accepted_alone(&self, judged: &Judged) -> Option<&'static str> {
-        let classes = judged
-            .others()
-            .map(|(name, other)| self.accepted(judged, name, other.as_ref().err()?));
-        let classes: BTreeSet<&str> = classes.collect::<Option<_>>()?;
-        (classes.len() > 1).then_some(ACCEPTED_ALONE)
-    }
-
     fn find(
         &self,
         aegis: &str,
@@ -104,22 +93,19 @@ impl Classes {
         other: &str,
         reason: &str,
     ) -> Option<&'static str> {
-        let has = |text: &str| {
-            let mut changes = judged.case.changes.iter();
-            text == "-" || changes.any(|change| change.contains(text))
-        };
+        let changes = &judged.case.changes;
+        let has = |text: &str| changes.iter().any(|change| change.contains(text));
         let found = self.0.iter().find(|class| {
             class.aegis == aegis
                 && class.others.split(' ').any(|name| name == other)
                 && reason.contains(class.reason)
-                && has(class.change)
+                && (class.change == "-" || class.change.split(" & ").all(has))
         });
         found.map(|class| class.name)
     }
 
     pub fn names(&self) -> BTreeSet<&'static str> {
-        let names = self.0.iter().map(|class| class.name);
-        names.chain([ACCEPTED_ALONE]).collect()
+        self.0.iter().map(|class| class.name).collect()
     }
 
     /// Panics unless each class is in the document.

@@ -86,9 +86,36 @@ impl Pki<'_> {
                 self.changes.push(change);
                 return;
             }
+            10 => {
+                let change = self.limit_crl(at);
+                self.changes.push(change);
+                return;
+            }
             _ => break_crl(crl, kind, serial, self.random),
         };
         self.changes.push(format!("crl: {change}"));
+    }
+
+    /// Limits a CRL to a part of the certificates. The change says to which, and whose CRL it is.
+    fn limit_crl(&mut self, at: usize) -> String {
+        let crl = &mut self.crls[at];
+        let (part, more) = match self.random.below(6) {
+            0 => ("no URI", vec![]),
+            1 => ("leaves", vec![tlv(0x81, &[0xff])]),
+            2 => ("CAs", vec![tlv(0x82, &[0xff])]),
+            3 => ("indirect", vec![tlv(0x84, &[0xff])]),
+            4 => ("attributes", vec![tlv(0x85, &[0xff])]),
+            _ => ("reasons", vec![tlv(0x83, &[1, 2])]),
+        };
+        let uri = (part != "no URI").then_some(URIS[0]);
+        let point = issuing_point(uri, &more);
+        crl.extensions
+            .push(Extension::new(ISSUING_POINT, !self.random.one_in(4), point));
+        let whose = match crl.issuer == self.path[0].issuer {
+            true => "the leaf",
+            false => "a CA",
+        };
+        format!("crl: issuing distribution point: {part}, for {whose}")
     }
 
     /// Adds another CRL of the same issuer.
@@ -156,19 +183,6 @@ impl Pki<'_> {
 /// Breaks the encoding of a CRL.
 fn break_crl(crl: &mut Crl, kind: usize, serial: Bytes, random: &mut Random) -> &'static str {
     match kind {
-        10 => {
-            let point = match random.below(6) {
-                0 => issuing_point(None, &[]),
-                1 => issuing_point(Some(URIS[0]), &[tlv(0x81, &[0xff])]),
-                2 => issuing_point(Some(URIS[0]), &[tlv(0x82, &[0xff])]),
-                3 => issuing_point(Some(URIS[0]), &[tlv(0x84, &[0xff])]),
-                4 => issuing_point(Some(URIS[0]), &[tlv(0x85, &[0xff])]),
-                _ => issuing_point(Some(URIS[0]), &[tlv(0x83, &[1, 2])]),
-            };
-            crl.extensions
-                .push(Extension::new(ISSUING_POINT, !random.one_in(4), point));
-            "issuing distribution point"
-        }
         11 => {
             crl.extensions
                 .push(Extension::new(DELTA, true, tlv(2, &[3])));
