@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         None => (0..cases).map(|number| (seed, number)).collect(),
     };
     if only.is_none() {
-        numbers.extend(kept::KEPT);
+        numbers.extend(kept::KEPT.map(|(seed, number, _)| (seed, number)));
     }
     let judged = judge(&numbers, one_in);
     if only.is_some() {
@@ -90,6 +90,7 @@ fn main() -> ExitCode {
         print_verdicts(&judged[0]);
         return ExitCode::SUCCESS;
     }
+    kept::assert_made(&judged);
     report(&judged)
 }
 
