@@ -2,8 +2,8 @@
 
 use crate::der::{Bytes, Certificate, Crl, Extension, name, sequence, tlv};
 use crate::extensions::{
-    AUTHORITY_KEY, CERTIFICATE_ISSUER, DELTA, ISSUING_POINT, NUMBER, REASON, UNKNOWN, URIS,
-    authority_key, issuing_point,
+    AUTHORITY_KEY, CERTIFICATE_ISSUER, DELTA, ISSUING_POINT, NUMBER, POINTS, REASON, UNKNOWN, URIS,
+    authority_key, issuing_point, points,
 };
 use crate::generate::{DAY, Pki};
 use crate::keys::{Key, SIGNING_KEYS, Signing};
@@ -96,6 +96,70 @@ impl Pki<'_> {
         self.changes.push(format!("crl: {change}"));
     }
 
+    /// Makes two CRLs of one. In most cases, the certificates name one of two parts. The second CRL
+    /// lists the certificate, is signed by another key or has expired.
+    fn split_crl(
+        &mut self,
+        at: usize,
+        in_parts: bool,
+        serial: Bytes,
+        other_key: usize,
+    ) -> &'static str {
+        let mut other = self.crls[at].clone();
+        if in_parts {
+            self.crls[at].limit(true, issuing_point(Some(URIS[0]), &[]));
+            other.limit(true, issuing_point(Some(URIS[1]), &[]));
+        }
+        match self.random.below(3) {
+            0 => other.revoked.push((serial, vec![])),
+            1 => other.signer = other_key,
+            _ => other.to = Some(self.now - DAY),
+        }
+        let front = self.random.one_in(2);
+        let issuer = other.issuer.clone();
+        self.crls.insert(if front { 0 } else { at + 1 }, other);
+        match self.more.below(8) {
+            _ if !in_parts => "in two, both complete",
+            0 | 1 => {
+                self.name_point(&issuer, None);
+                "in two, of which the certificate names none"
+            }
+            2..5 => {
+                self.name_point(&issuer, Some(URIS[0]));
+                "in two, of which the certificate names the first"
+            }
+            _ => {
+                self.name_point(&issuer, Some(URIS[1]));
+                "in two, of which the certificate names the second"
+            }
+        }
+    }
+
+    /// Gives each certificate of an issuer a distribution point, or takes it away.
+    fn name_point(&mut self, issuer: &str, uri: Option<&str>) {
+        for place in 0..self.path.len() {
+            if self.path[place].issuer == issuer {
+                self.set(place, POINTS, uri.map(|uri| (false, points(uri))));
+            }
+        }
+    }
+
+    /// Lets each certificate name a distribution point in some PKIs, and some CRLs too.
+    pub fn name_points(&mut self) {
+        if self.crls.is_empty() || !self.more.one_in(3) {
+            return;
+        }
+        // The root too: OpenSSL asks for its CRL.
+        for place in 0..self.path.len() {
+            self.set(place, POINTS, Some((false, points(URIS[0]))));
+        }
+        for crl in &mut self.crls {
+            if self.more.one_in(2) {
+                crl.limit(true, issuing_point(Some(URIS[0]), &[]));
+            }
+        }
+    }
+
     /// Limits a CRL to a part of the certificates. The change says to which, and whose CRL it is.
     fn limit_crl(&mut self, at: usize) -> String {
         let crl = &mut self.crls[at];
@@ -109,8 +173,7 @@ impl Pki<'_> {
         };
         let uri = (part != "no URI").then_some(URIS[0]);
         let point = issuing_point(uri, &more);
-        crl.extensions
-            .push(Extension::new(ISSUING_POINT, !self.random.one_in(4), point));
+        crl.limit(!self.random.one_in(4), point);
         let whose = match crl.issuer == self.path[0].issuer {
             true => "the leaf",
             false => "a CA",
@@ -129,25 +192,7 @@ impl Pki<'_> {
         let now = self.now;
         let crl = &mut self.crls[at];
         match kind {
-            8 | 9 => {
-                // Splits a CRL in two. The second lists the certificate, or is signed by another
-                // key.
-                let mut other = crl.clone();
-                let place =
-                    |uri| Extension::new(ISSUING_POINT, true, issuing_point(Some(uri), &[]));
-                if kind == 8 {
-                    crl.extensions.push(place(URIS[0]));
-                    other.extensions.push(place(URIS[1]));
-                }
-                match self.random.below(3) {
-                    0 => other.revoked.push((serial, vec![])),
-                    1 => other.signer = other_key,
-                    _ => other.to = Some(now - DAY),
-                }
-                let front = self.random.one_in(2);
-                self.crls.insert(if front { 0 } else { at + 1 }, other);
-                "in two"
-            }
+            8 | 9 => self.split_crl(at, kind == 8, serial, other_key),
             18 => {
                 // The older of two, by the same key, lists the certificate.
                 let mut older = crl.clone();
@@ -177,6 +222,16 @@ impl Pki<'_> {
                 "an expired one and the current one"
             }
         }
+    }
+}
+
+impl Crl {
+    /// Sets the issuing distribution point.
+    fn limit(&mut self, critical: bool, point: Bytes) {
+        self.extensions
+            .retain(|extension| extension.oid != ISSUING_POINT);
+        self.extensions
+            .push(Extension::new(ISSUING_POINT, critical, point));
     }
 }
 

@@ -32,6 +32,9 @@ pub const DAY: i64 = 24 * 3600;
 /// A PKI before it is signed.
 pub struct Pki<'a> {
     pub random: &'a mut Random,
+    /// What the generator learned later draws from this stream, so that the kept cases stay what
+    /// they are.
+    pub more: &'a mut Random,
     pub now: i64,
     /// Leaf first, the root last.
     pub path: Vec<Certificate>,
@@ -47,11 +50,13 @@ pub struct Pki<'a> {
 pub fn case(number: usize, seed: u64, now: i64, keys: &[Key]) -> Case {
     let mut random = Random::new(seed, number as u64);
     let depth = random.weighted(&[30, 43, 17, 6, 2, 2]);
-    let mut pki = Pki::good(&mut random, depth, now, keys);
+    let mut more = Random::new(!seed, number as u64);
+    let mut pki = Pki::good(&mut random, &mut more, depth, now, keys);
     let changes = pki.random.weighted(&[12, 48, 28, 12]);
     for _ in 0..changes {
         pki.change(keys);
     }
+    pki.change_later(keys);
     let mut case = pki.issue(seed, number, keys);
     spoil(&mut case, &mut random);
     case
@@ -100,7 +105,13 @@ impl Certificate {
 
 impl<'a> Pki<'a> {
     /// The PKI of a correct CA.
-    fn good(random: &'a mut Random, depth: usize, now: i64, keys: &[Key]) -> Self {
+    fn good(
+        random: &'a mut Random,
+        more: &'a mut Random,
+        depth: usize,
+        now: i64,
+        keys: &[Key],
+    ) -> Self {
         // Each certificate has its own key.
         let mut free: Vec<usize> = (0..SIGNING_KEYS).collect();
         let own: Vec<usize> = (0..depth + 2)
@@ -110,7 +121,8 @@ impl<'a> Pki<'a> {
             .map(|place| {
                 let issuer = (place + 1).min(depth + 1);
                 let (key, signer) = (own[place], own[issuer]);
-                let extensions = good_extensions(random, place, &keys[key], &keys[signer]);
+                let names = (place == 0).then(|| good_names(random, more));
+                let extensions = good_extensions(names, &keys[key], &keys[signer]);
                 Certificate {
                     version: 3,
                     serial: vec![
@@ -137,6 +149,7 @@ impl<'a> Pki<'a> {
             .collect();
         let mut pki = Self {
             random,
+            more,
             now,
             path,
             trusts_root: true,
@@ -151,6 +164,7 @@ impl<'a> Pki<'a> {
                 pki.crls.push(crl);
             }
         }
+        pki.name_points();
         pki
     }
 
@@ -194,17 +208,22 @@ impl<'a> Pki<'a> {
             2 => self.path.len() - 1,
             place => place.min(self.path.len() - 1),
         };
-        let role = match place {
-            0 => "leaf",
-            place if place == self.path.len() - 1 => "root",
-            _ => "intermediate",
-        };
+        let role = self.role(place);
         let change = match self.random.below(3) {
             0 => self.change_frame(place, keys),
             1 => self.change_rights(place),
             _ => self.change_extensions(place, keys),
         };
         self.changes.push(format!("{role}: {change}"));
+    }
+
+    /// The word for a place of the path.
+    pub fn role(&self, place: usize) -> &'static str {
+        match place {
+            0 => "leaf",
+            place if place == self.path.len() - 1 => "root",
+            _ => "intermediate",
+        }
     }
 
     pub fn set(&mut self, place: usize, oid: &'static [u64], value: Option<(bool, Bytes)>) {
@@ -216,19 +235,20 @@ impl<'a> Pki<'a> {
     }
 }
 
-fn good_extensions(random: &mut Random, place: usize, key: &Key, signer: &Key) -> Vec<Extension> {
+/// Those of a leaf with these names, or of a CA.
+fn good_extensions(names: Option<Bytes>, key: &Key, signer: &Key) -> Vec<Extension> {
     let mut extensions = vec![
         Extension::new(SUBJECT_KEY, false, octets(&key.id())),
         Extension::new(AUTHORITY_KEY, false, authority_key(&signer.id())),
     ];
-    extensions.extend(match place {
-        0 => vec![
+    extensions.extend(match names {
+        Some(names) => vec![
             Extension::new(BASIC, true, basic(false, None)),
             Extension::new(USAGE, true, usage(&[0])),
             Extension::new(PURPOSE, false, purposes(&[2])),
-            Extension::new(NAMES, false, good_names(random)),
+            Extension::new(NAMES, false, names),
         ],
-        _ => vec![
+        None => vec![
             Extension::new(BASIC, true, basic(true, None)),
             Extension::new(USAGE, true, usage(&[5, 6])),
         ],

@@ -27,13 +27,45 @@ const URI: [&str; 3] = [
 ];
 const EMAIL: [&str; 3] = ["ops@example.org", "ops@example.net", "example.org"];
 
-/// A valid subjectAltName.
-pub fn good_names(random: &mut Random) -> Bytes {
-    match random.below(3) {
-        0 => sequence(&[tlv(0x82, DNS[0].as_bytes())]),
-        1 => sequence(&[tlv(0x87, IP[random.below(2)])]),
-        _ => sequence(&[tlv(0x86, URI[0].as_bytes()), tlv(0x82, DNS[0].as_bytes())]),
+/// A valid subjectAltName. In some, there are an e-mail address and a directory name too.
+pub fn good_names(random: &mut Random, more: &mut Random) -> Bytes {
+    let mut names = match random.below(3) {
+        0 => vec![tlv(0x82, DNS[0].as_bytes())],
+        1 => vec![tlv(0x87, IP[random.below(2)])],
+        _ => vec![tlv(0x86, URI[0].as_bytes()), tlv(0x82, DNS[0].as_bytes())],
+    };
+    if more.one_in(5) {
+        names.push(tlv(0x81, EMAIL[0].as_bytes()));
     }
+    if more.one_in(10) {
+        names.push(tlv(0xa4, &name("somebody")));
+    }
+    sequence(&names)
+}
+
+/// nameConstraints that permit or exclude e-mail addresses or directory names, and a description.
+pub fn later_constraints(random: &mut Random) -> (Bytes, String) {
+    const HOSTS: [&str; 4] = [
+        "example.org",
+        "ops@example.org",
+        ".example.org",
+        "example.net",
+    ];
+    let (base, description) = match random.one_in(3) {
+        true => {
+            let common = random.pick(&["leaf", "somebody", "nobody"]);
+            (tlv(0xa4, &name(common)), format!("directory {common:?}"))
+        }
+        false => {
+            let host = random.pick(&HOSTS);
+            (tlv(0x81, host.as_bytes()), format!("email {host:?}"))
+        }
+    };
+    let (tag, way) = random.pick(&[(0xa0, "permit"), (0xa1, "exclude")]);
+    (
+        sequence(&[tlv(tag, &sequence(&[base]))]),
+        format!("nameConstraints {way} {description}"),
+    )
 }
 
 /// A subjectAltName, which may be invalid.

@@ -23,6 +23,7 @@ mod handshakes;
 mod judges;
 mod kept;
 mod keys;
+mod later;
 mod names;
 mod random;
 mod rights;

@@ -189,7 +189,7 @@ fn set_basic(certificate: &mut Certificate, value: Vec<u8>) {
     }
 }
 
-fn rekey(certificate: &mut Certificate, key: usize, keys: &[Key]) {
+pub fn rekey(certificate: &mut Certificate, key: usize, keys: &[Key]) {
     certificate.key = key;
     for extension in &mut certificate.extensions {
         if extension.oid == SUBJECT_KEY {
@@ -198,7 +198,7 @@ fn rekey(certificate: &mut Certificate, key: usize, keys: &[Key]) {
     }
 }
 
-fn sign(certificate: &mut Certificate, signer: usize, keys: &[Key]) {
+pub fn sign(certificate: &mut Certificate, signer: usize, keys: &[Key]) {
     certificate.signer = signer;
     for extension in &mut certificate.extensions {
         if extension.oid == AUTHORITY_KEY {
