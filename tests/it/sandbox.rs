@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::harness::aegis::command;
 use crate::harness::kernel::{LANDLOCK, where_calls_fail, without_so_passrights};
-use crate::harness::{Aegis, World, answer};
+use crate::harness::{Aegis, World, answer, folder};
 
 fn sandbox(world: &World) -> Output {
     let mut sandbox = command();
@@ -53,8 +53,11 @@ fn the_sandbox_blocks_every_escape_and_allows_a_reload() {
 fn without_landlock_seccomp_alone_blocks_tcp() {
     let world = World::new();
     let file = world.write_config();
+    let temporary = folder();
+    let directory = temporary.path().to_owned();
     let output = where_calls_fail(LANDLOCK, libc::ENOSYS, move || {
         let mut sandbox = command();
+        sandbox.env("TMPDIR", directory);
         sandbox.args(["sandbox", "--config"]).arg(file);
         sandbox.output().unwrap()
     });
@@ -72,6 +75,9 @@ fn without_landlock_seccomp_alone_blocks_tcp() {
         let denied = format!("denied: {call} (seccomp)");
         assert!(stdout.contains(&denied), "{call}\n{stdout}");
     }
+    // seccomp would deny the removal of a file.
+    assert!(stdout.contains("possible: write a file\n"), "{stdout}");
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]

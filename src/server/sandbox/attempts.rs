@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
 
@@ -233,16 +235,12 @@ fn on_files(enforcement: &Enforcement, program: &Path, writable: &Path) -> Vec<E
     let (process, thread) = (std::process::id(), thread::current().id());
     let name = |what| writable.join(format!("aegis-sandbox-{process}-{thread:?}-{what}"));
     let (file, directory) = (name("file"), name("directory"));
-    let written = File::create_new(&file).map(drop);
-    if written.is_ok() {
-        drop(fs::remove_file(&file));
-    }
     let made = fs::create_dir(&directory);
     if made.is_ok() {
         drop(fs::remove_dir(&directory));
     }
     vec![
-        enforcement.test("write a file", &[Layer::Files], written),
+        enforcement.test("write a file", &[Layer::Files], write(writable, &file)),
         enforcement.test("make a directory", &[Layer::Files, Layer::Calls], made),
         enforcement.test(
             "remove a file",
@@ -266,6 +264,19 @@ fn on_files(enforcement: &Enforcement, program: &Path, writable: &Path) -> Vec<E
             fs::read_dir("/").map(drop),
         ),
     ]
+}
+
+/// Creates a file, without a name where the file system can do so: seccomp would deny its removal.
+fn write(directory: &Path, named: &Path) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            File::create_new(named)?;
+            drop(fs::remove_file(named));
+            Ok(())
+        }
+        unnamed => Ok(unnamed.map(drop)?),
+    }
 }
 
 impl Enforcement {
