@@ -41,7 +41,8 @@ pub fn aegis(servers: &Servers, bytes: &[u8], quiet: Duration) -> Seen {
     let (mut heads, mut asked) = (heads(bytes), 0);
     let seen = seen(
         &exchange(&mut stream, bytes, quiet),
-        |status| matches!(status, 400 | 405 | 431),
+        // 502 and 503: a service that is broken or busy, which a valid case shows.
+        |status| matches!(status, 400 | 405 | 431 | 502 | 503),
         |status, answer| {
             let [method, target] = heads.next().map(request_line).unwrap_or_default();
             let is_own = VIEWS.contains(&target);

@@ -1,7 +1,6 @@
 //! The servers under test: aegis as a process of its own, and four others on Unix sockets. These answer
 //! each request that they accept with 204, and repeat its method and target in a header.
 
-use std::convert::Infallible;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -10,12 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -167,31 +163,14 @@ fn hyper(socket: &Path) -> Outcome<()> {
         let _inside = runtime.enter();
         UnixListener::bind(socket)?
     };
-    let answer = async |request: Request<Incoming>| {
+    let answer = |request: Request<Incoming>| async move {
         let seen = format!("{} {}", request.method(), request.uri());
         // A broken body is not answered.
         request.into_body().collect().await?;
         let answer = Response::builder().status(StatusCode::NO_CONTENT);
-        let answer = answer.header("seen", seen).body(Empty::<Bytes>::new());
-        Ok::<_, hyper::Error>(answer.unwrap())
+        Ok(answer.header("seen", seen).body(Full::default()).unwrap())
     };
-    thread::spawn(move || {
-        runtime.block_on(async {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let stream = TokioIo::new(stream);
-                let connection = http1::Builder::new()
-                    .half_close(true)
-                    .serve_connection(stream, service_fn(answer));
-                #[expect(clippy::disallowed_methods, reason = "a server in a test")]
-                tokio::spawn(async {
-                    // An error means that hyper refuses the bytes.
-                    drop(connection.await);
-                    Ok::<_, Infallible>(())
-                });
-            }
-        });
-    });
+    thread::spawn(move || runtime.block_on(services::serve(listener, answer)));
     Ok(())
 }
 

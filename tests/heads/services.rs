@@ -1,8 +1,7 @@
 //! Services behind aegis, which show how it read a target: each answers with its own name and the
 //! query that it was asked.
 
-use std::convert::Infallible;
-use std::future;
+use std::future::{self, Ready};
 use std::path::Path;
 use std::thread;
 
@@ -26,7 +25,7 @@ pub fn start(folder: &Path) -> Outcome<()> {
     for name in names() {
         let listener = UnixListener::bind(folder.join(format!("{name}.sock")))?;
         #[expect(clippy::disallowed_methods, reason = "a server in a test")]
-        tokio::spawn(serve(name, listener));
+        tokio::spawn(serve(listener, answer_of(name)));
     }
     drop(inside);
     thread::spawn(move || runtime.block_on(future::pending::<()>()));
@@ -48,18 +47,32 @@ fn names() -> impl Iterator<Item = &'static str> {
         .chain(["node", "last", "b"])
 }
 
-async fn serve(name: &'static str, listener: UnixListener) {
+/// The answer of a service: its name, and the query that it was asked.
+fn answer_of(
+    name: &'static str,
+) -> impl Fn(Request<Incoming>) -> Ready<hyper::Result<Response<Full<Bytes>>>> + Clone {
+    move |request| {
+        let query = request.uri().query();
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        let body = Full::new(Bytes::from(format!("seen: /{name}{query}\n")));
+        let answer = Response::builder().header("Content-Type", "text/plain");
+        future::ready(Ok(answer.body(body).unwrap()))
+    }
+}
+
+/// Serves HTTP by hyper, with its defaults.
+pub async fn serve<A, F>(listener: UnixListener, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = hyper::Result<Response<Full<Bytes>>>> + Send + 'static,
+{
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let answer = move |request: Request<Incoming>| {
-            let query = request.uri().query();
-            let query = query.map_or(String::new(), |query| format!("?{query}"));
-            let body = Full::new(Bytes::from(format!("seen: /{name}{query}\n")));
-            let answer = Response::builder().header("Content-Type", "text/plain");
-            future::ready(Ok::<_, Infallible>(answer.body(body).unwrap()))
-        };
-        let stream = TokioIo::new(stream);
+        let connection = http1::Builder::new()
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
         #[expect(clippy::disallowed_methods, reason = "a server in a test")]
-        tokio::spawn(http1::Builder::new().serve_connection(stream, service_fn(answer)));
+        // An error means that hyper refuses the bytes.
+        tokio::spawn(async { drop(connection.await) });
     }
 }

@@ -61,7 +61,7 @@ impl Pki<'_> {
             false => other.to = expired,
         }
         self.more_roots.push(other);
-        let change = format!("structure: an expired root beside a valid one, its own {own}");
+        let change = format!("structure: an expired root and a valid one, its own {own}");
         self.changes.push(change);
     }
 }

@@ -53,7 +53,7 @@ pub fn later_constraints(random: &mut Random) -> (Bytes, String) {
     ];
     let (base, description) = match random.one_in(3) {
         true => {
-            let common = random.pick(&["leaf", "somebody", "nobody"]);
+            let common = random.pick(&["leaf", "somebody", "another"]);
             (tlv(0xa4, &name(common)), format!("directory {common:?}"))
         }
         false => {

@@ -32,15 +32,15 @@ class Operator:
         self.thread.join()
 
     def run(self):
-        # Each of them, in a new order each time.
+        # In random order, each as often as the others.
         actions = [self.renew, self.renew_crl, self.break_and_repair, self.change, self.many_reloads, self.tighten]
-        left = []
+        remaining = []
         while not self.stopping.wait(self.chance.uniform(1, 3)):
-            if not left:
-                left = self.chance.sample(actions, len(actions))
+            if not remaining:
+                remaining = self.chance.sample(actions, len(actions))
             with self.may_act:
                 try:
-                    left.pop()()
+                    remaining.pop()()
                 except OSError:
                     # aegis has exited, and the verdict reports it.
                     continue
